@@ -1,0 +1,70 @@
+//go:build unix
+
+package device
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/updraft-ota/updraft/internal/disk"
+)
+
+const (
+	maxOutput = 64 << 10 // bytes
+	maxErrors = 1 << 10  // bytes of what a program says of its failure
+)
+
+// RunCommand runs a program in a folder, without a shell and without input,
+// and gives what it printed; more than 64 KiB is [ErrQuota]. When ctx ends, the
+// program and all that it started is killed, as far as it stayed in its process group.
+// It is the real [Env].Exec and may be shared.
+func RunCommand(ctx context.Context, argv []string, dir string) (stdout []byte, err error) {
+	if len(argv) == 0 {
+		return nil, errors.New("no program to run")
+	}
+	out, complaints := &bounded{most: maxOutput}, &bounded{most: maxErrors}
+	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	c.Dir, c.Stdout, c.Stderr = dir, out, complaints
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	c.WaitDelay = 5 * time.Second
+	if err := c.Run(); err != nil {
+		if said := strings.TrimSpace(complaints.String()); said != "" {
+			err = fmt.Errorf("%w: %s", err, quote(said))
+		}
+		return nil, err
+	}
+	if out.over {
+		return nil, fmt.Errorf("it printed more than %d bytes: %w", maxOutput, ErrQuota)
+	}
+	return out.Bytes(), nil
+}
+
+// bounded keeps the first bytes that are written to it.
+type bounded struct {
+	bytes.Buffer
+	most int
+	over bool
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	room := min(len(p), b.most-b.Len())
+	b.over = b.over || room < len(p)
+	b.Buffer.Write(p[:room])
+	return len(p), nil
+}
+
+// KernelBootID gives a function for [Env].BootID that reads Linux's boot id,
+// which is another after each start of the kernel.
+func KernelBootID(fsys disk.FS) func() (string, error) {
+	return func() (string, error) {
+		id, err := disk.ReadFile(fsys, "/proc/sys/kernel/random/boot_id", 64)
+		return strings.TrimSpace(string(id)), err
+	}
+}

@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/updraft-ota/updraft/device"
+	"github.com/updraft-ota/updraft/internal/disk"
+)
+
+// Report says how a run ended. There is one for each command, and its ID
+// is the same however often it is sent.
+type Report struct {
+	ID       string         `json:"id"`
+	Run      string         `json:"run"`
+	Plane    string         `json:"plane"`
+	Command  string         `json:"command"`
+	Workflow string         `json:"workflow,omitempty"`
+	State    EndState       `json:"state"`
+	Code     string         `json:"code,omitempty"`
+	Step     string         `json:"step,omitempty"`
+	Message  string         `json:"message,omitempty"`
+	Release  map[string]any `json:"release,omitempty"`
+	Fields   map[string]any `json:"fields,omitempty"`
+	Warnings []string       `json:"warnings,omitempty"`
+	Began    time.Time      `json:"began"`
+	Ended    time.Time      `json:"ended"`
+}
+
+const outbox = "outbox/"
+
+// maxText bounds the texts of a report.
+const maxText = 2000 // bytes
+
+// end writes the end and its reports in one batch.
+func (d *drive) end(ctx context.Context, e ended) (Result, error) {
+	if len(e.Message) > maxText {
+		e.Message = e.Message[:maxText] + " …"
+	}
+	put, err := d.reports(e)
+	if err != nil {
+		return Result{}, err
+	}
+	var drop []string
+	for k := range d.r.values {
+		if !strings.HasPrefix(k, outbox) {
+			drop = append(drop, k)
+		}
+	}
+	if err := d.append(ctx, KindEnded, e.Step, e, put, slices.Sorted(slices.Values(drop))...); err != nil {
+		return Result{}, err
+	}
+	d.event(Event{Kind: EventRun, State: string(e.State), Step: e.Step, Code: e.Code, Text: e.Message})
+	d.forgetCancel()
+	return d.result(), nil
+}
+
+func (d *drive) reports(e ended) (map[string][]byte, error) {
+	put := map[string][]byte{}
+	commands := d.r.commands
+	if len(commands) == 0 { // the stored command is lost too
+		commands = []CommandRef{{Plane: "local", ID: d.r.id}}
+	}
+	if a, err := d.e.c.Door.Do(context.Background(), device.Op{Kind: device.AskFacts}); err == nil {
+		d.facts = a.Facts
+	}
+	for i, c := range commands {
+		rep := Report{ID: fmt.Sprintf("%s.%d", d.r.id, i), Run: d.r.id, Plane: c.Plane, Command: c.ID, State: e.State, Code: e.Code,
+			Step: e.Step, Message: e.Message, Release: d.r.release, Warnings: d.e.c.Warnings, Began: d.r.began, Ended: d.e.c.Clock.Now().UTC()}
+		if d.r.accepted != nil {
+			rep.Workflow = d.r.accepted.Workflow
+		}
+		if d.graph != nil && d.graph.Report != nil {
+			fields, err := d.graph.Report(d.scope())
+			if err != nil { // a report without its fields is better than none
+				rep.Warnings = append(slices.Clone(rep.Warnings), "report fields: "+err.Error())
+			}
+			rep.Fields = fields
+		}
+		b, err := json.Marshal(rep)
+		if err != nil || len(b) > 60<<10 {
+			rep.Fields = nil
+			if b, err = json.Marshal(rep); err != nil {
+				return nil, fmt.Errorf("encode report: %w", err)
+			}
+		}
+		put[outbox+rep.ID] = b
+	}
+	return put, nil
+}
+
+func (d *drive) result() Result {
+	e := d.r.ended
+	return Result{Run: d.r.id, State: e.State, Code: e.Code, Step: e.Step, Message: e.Message, Took: d.r.endedAt.Sub(d.r.began)}
+}
+
+// Deliver hands every report that nobody has acknowledged to send, oldest run first, and
+// forgets it once send returns nil. A report may be handed over twice: its ID
+// tells. The first error of send is returned after all were tried.
+func (e *Engine) Deliver(ctx context.Context, send func(context.Context, Report) error) error {
+	runs, err := e.runs(ctx)
+	if err != nil {
+		return err
+	}
+	var ended []*run
+	for _, id := range runs {
+		r, err := e.load(ctx, id)
+		if err != nil {
+			return err
+		}
+		if r.ended != nil {
+			ended = append(ended, r)
+		}
+	}
+	slices.SortStableFunc(ended, func(a, b *run) int { return a.endedAt.Compare(b.endedAt) })
+	var failed error
+	for _, r := range ended {
+		failed = errors.Join(failed, e.deliverRun(ctx, r, send))
+	}
+	return failed
+}
+
+func (e *Engine) deliverRun(ctx context.Context, r *run, send func(context.Context, Report) error) error {
+	d := &drive{e: e, r: r}
+	for _, key := range slices.Sorted(maps.Keys(r.values)) {
+		if !strings.HasPrefix(key, outbox) {
+			continue
+		}
+		var rep Report
+		if err := json.Unmarshal(r.values[key], &rep); err != nil {
+			return fmt.Errorf("%w: report %s: %v", ErrStore, key, err)
+		}
+		if err := send(ctx, rep); err != nil {
+			return fmt.Errorf("deliver report %s: %w", rep.ID, err)
+		}
+		if err := d.append(ctx, KindReported, "", rep.ID, nil, key); err != nil {
+			return err
+		}
+		d.event(Event{Kind: EventReport, State: "delivered", Text: rep.ID})
+	}
+	return nil
+}
+
+// clean removes what only served the update. What cannot be removed is said
+// and left: it changes nothing.
+func (d *drive) clean(ctx context.Context) {
+	var err error
+	if d.graph != nil && d.r.confirmed {
+		for _, s := range d.graph.Steps {
+			state := d.r.step(s.ID)
+			c, ok := s.Static.(Cleaner)
+			if !ok || state.done == nil || state.intent == nil {
+				continue
+			}
+			if t, verb, bindErr := d.bind(ctx, s); bindErr == nil {
+				c = verb.(Cleaner)
+				t.Targets = state.intent.Targets
+				err = errors.Join(err, c.Clean(ctx, t))
+			}
+		}
+	}
+	for _, id := range d.r.intents {
+		if !d.r.confirmed {
+			break
+		}
+		for _, t := range d.r.step(id).intent.Targets {
+			if t.Type == device.File {
+				_, goodErr := d.e.c.Door.Do(ctx, device.Op{Kind: device.Good, Run: d.r.id, Target: t.Name})
+				err = errors.Join(err, goodErr)
+			}
+		}
+	}
+	err = errors.Join(err, disk.RemoveAll(d.e.c.FS, d.workDir()))
+	if err != nil {
+		d.event(Event{Kind: EventLog, Code: "cleanup", Text: err.Error()})
+	}
+}
