@@ -220,7 +220,8 @@ func (d *drive) storeFirst(ctx context.Context, t *Task, verb any, s *Step, in [
 }
 
 // store writes a filter's bytes to a file of the state directory. It changes
-// nothing on the device, so that it has no intent.
+// nothing on the device, so that it has no intent. The file has its name from
+// the start: the done record says that it is whole.
 func (d *drive) store(ctx context.Context, s *Step) error {
 	in, chain, err := d.sources(ctx, s)
 	if err != nil {
@@ -235,7 +236,10 @@ func (d *drive) store(ctx context.Context, s *Step) error {
 	if err := disk.MkdirAll(d.e.c.FS, path.Dir(name), 0o700); err != nil {
 		return err
 	}
-	f, err := d.e.c.FS.OpenFile(name+".part", os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := d.e.c.FS.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err == nil { // a checkpoint must not outlive the name of its file
+		err = d.e.c.FS.SyncDir(path.Dir(name))
+	}
 	if err != nil {
 		return fmt.Errorf("store artifact: %w", err)
 	}
@@ -248,12 +252,6 @@ func (d *drive) store(ctx context.Context, s *Step) error {
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
-	}
-	if err := d.e.c.FS.Rename(name+".part", name); err != nil {
-		return fmt.Errorf("store artifact: %w", err)
-	}
-	if err := d.e.c.FS.SyncDir(path.Dir(name)); err != nil {
-		return fmt.Errorf("store artifact: %w", err)
 	}
 	return d.finish(ctx, s, done{Stored: &stored{wrote.Size, wrote.SHA256}, Outputs: d.outputs, Release: d.release}, chain)
 }

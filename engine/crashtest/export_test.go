@@ -9,8 +9,8 @@ import (
 	"github.com/updraft-ota/updraft/engine"
 )
 
-// LateSync is a mutant: a sync or commit is done only when the next
-// effect comes, so that `done` is in the journal before the bytes are safe.
+// LateSync is a mutant: a commit syncs and stamps only when the next effect
+// comes, so that `done` is in the journal before the bytes are safe.
 func LateSync(door device.Door, store engine.Store) (device.Door, engine.Store) {
 	return &lateSync{Door: door}, store
 }
@@ -21,14 +21,17 @@ type lateSync struct {
 }
 
 func (l *lateSync) Do(ctx context.Context, op device.Op) (device.Answer, error) {
-	if op.Kind == device.Sync {
+	if op.Kind == device.Commit {
 		l.owed = append(l.owed, op)
-		return device.Answer{}, nil
+		return device.Answer{Digest: op.Digest}, nil
 	}
-	if op.Kind == device.Restart { // an orderly restart syncs
+	if op.Kind.Changes() {
 		for _, o := range l.owed {
-			_, _ = l.Door.Do(ctx, o)
+			if a, err := l.Door.Do(ctx, o); err != nil {
+				return a, err
+			}
 		}
+		l.owed = nil
 	}
 	return l.Door.Do(ctx, op)
 }

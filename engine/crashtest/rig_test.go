@@ -74,6 +74,13 @@ type write struct {
 
 func (w *write) Reads() []string   { return []string{w.from} }
 func (w *write) Touches() []string { return []string{w.target} }
+func (w *write) Probe(ctx context.Context, t *engine.Task) (engine.Found, error) {
+	now, err := device.Client{Door: t.Door, Run: t.Run}.Resolve(ctx, t.Targets[w.target].Ref)
+	if err == nil && now.Stamp.Run == t.Run {
+		return engine.Done, nil
+	}
+	return engine.Partial, err
+}
 func (w *write) Do(ctx context.Context, t *engine.Task) error {
 	c := device.Client{Door: t.Door, Run: t.Run}
 	target := t.Targets[w.target]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -130,17 +131,17 @@ func parse(v any, t engine.Type) (any, bool) {
 // typed gives a value of a scope in the Go type of t: string, int64 or bool.
 // Numbers may have gone through JSON.
 func typed(v any, t engine.Type) (any, bool) {
+	switch x := reflect.ValueOf(v); {
+	case x.CanInt():
+		return x.Int(), t == engine.Int
+	case x.CanUint():
+		return int64(x.Uint()), t == engine.Int && x.Uint() <= math.MaxInt64
+	}
 	switch v := v.(type) {
 	case string:
 		return v, t == engine.String
 	case bool:
 		return v, t == engine.Bool
-	case int:
-		return int64(v), t == engine.Int
-	case int64:
-		return v, t == engine.Int
-	case uint64:
-		return int64(v), t == engine.Int && v <= math.MaxInt64
 	case float64:
 		whole := v == math.Trunc(v) && math.Abs(v) <= 1<<53
 		return int64(v), t == engine.Int && whole

@@ -185,18 +185,17 @@ func (r *reader) circles(links map[string][]link) {
 
 // circle reports the end of a path that comes back to an earlier step.
 func (r *reader) circle(path []link) {
-	last := path[len(path)-1]
-	from := slices.IndexFunc(path, func(l link) bool { return l.id == last.id })
-	var ids []string
-	at, hint := last.at, ""
-	for _, l := range path[from:] {
+	back := path[len(path)-1].id
+	circle := path[slices.IndexFunc(path, func(l link) bool { return l.id == back }):]
+	ids, hint := []string{back}, ""
+	var at *document.Node
+	for i, l := range circle[1:] {
 		ids = append(ids, l.id)
-	}
-	for i, l := range path[from+1:] {
-		if l.implied {
-			hint = fmt.Sprintf("; %s needs %s only since it stands behind it, needs: [] makes it independent", ids[i], l.id)
-		} else if at == nil || last.implied {
+		switch {
+		case !l.implied && at == nil:
 			at = l.at
+		case l.implied && hint == "":
+			hint = fmt.Sprintf("; %s needs %s only since it stands behind it, needs: [] makes it independent", ids[i], l.id)
 		}
 	}
 	r.at(at, document.Cycle, "steps need one another in a circle: "+strings.Join(ids, " → ")+hint)

@@ -205,7 +205,7 @@ func (r *reader) verb(s *step) {
 		return
 	}
 	draft := s.verb.New()
-	if r.note(s.body.Decode(draft, r.draft(s, roots))) {
+	if r.note(s.body.Decode(draft, r.draft(s, roots))) && !s.body.IsBroken() {
 		s.draft = draft
 	}
 }

@@ -89,10 +89,10 @@ type Target struct {
 type file struct {
 	APIVersion string           `yaml:"apiVersion,required"`
 	Kind       string           `yaml:"kind,required"`
-	Name       string           `yaml:"name"`
+	Name       string           `yaml:"name,required"`
 	Inputs     *document.Node   `yaml:"inputs"`
 	Compat     []*document.Node `yaml:"compat"`
-	Steps      []*document.Node `yaml:"steps"`
+	Steps      []*document.Node `yaml:"steps,required"`
 	Report     *document.Node   `yaml:"report"`
 }
 
@@ -161,16 +161,12 @@ func (r *reader) head(f file) {
 	if n := root.Get("apiVersion"); n != nil && f.APIVersion != "" && f.APIVersion != "updraft/v1" {
 		r.at(n, document.WrongKind, fmt.Sprintf("expected apiVersion updraft/v1, found %q", f.APIVersion))
 	}
-	switch n := root.Get("name"); {
-	case n == nil:
-		r.at(root, document.Missing, `key "name" is missing`)
-	case f.Name != "" && !nameShape.MatchString(f.Name):
-		r.at(n, document.BadValue, "a name has at most 64 letters, digits, '.', '_' and '-' and begins with a letter or digit")
+	if f.Name != "" && !nameShape.MatchString(f.Name) {
+		r.at(root.Get("name"), document.BadValue, "a name has at most 64 letters, digits, '.', '_' and '-' and begins with a letter or digit")
 	}
 	switch n := root.Get("steps"); {
-	case n == nil:
-		r.at(root, document.Missing, `key "steps" is missing`)
-	case n.Kind == document.List && len(n.Items) == 0:
+	case n == nil || n.Kind != document.List:
+	case len(n.Items) == 0:
 		r.at(n, document.BadValue, "a workflow has at least one step")
 	case len(n.Items) > MaxSteps:
 		r.at(n, document.BadValue, fmt.Sprintf("%d steps, %d are possible", len(n.Items), MaxSteps))
@@ -185,7 +181,7 @@ func (r *reader) at(n *document.Node, code, text string) {
 
 // decode puts a part without expressions into v and reports whether it fits.
 func (r *reader) decode(n *document.Node, v any) bool {
-	return r.note(n.Decode(v, document.Hooks{}))
+	return r.note(n.Decode(v, document.Hooks{})) && !n.IsBroken()
 }
 
 // note keeps the problems of an error of package document and reports whether
