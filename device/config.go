@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/updraft-ota/updraft/internal/document"
 )
 
 // Config says what a device is. [Load] makes one from a device file; one made
@@ -15,20 +17,21 @@ type Config struct {
 	// File is where it was read from. Commands run in its folder.
 	File string
 	// Facts are what compatibility checks and probes look at, by name.
-	Facts map[string]Fact
+	Facts map[string]Fact `yaml:"facts"`
 	// Targets are what an update may change, by name.
-	Targets map[string]Place
+	Targets map[string]Place `yaml:"targets,required"`
 	// Restart has the commands that restart the scope "device" or the program
 	// of a directory target.
-	Restart map[string]Command
-	// Guard is the file that outlives a lost state directory.
-	Guard string
+	Restart map[string]Command `yaml:"restart"`
+	// Guard is the file that outlives a lost state directory; guard.bin beside
+	// the device file if it does not say otherwise.
+	Guard string `yaml:"guard"`
 	// Report says where terminal reports go besides the plane that asked.
-	Report Report
+	Report Report `yaml:"report"`
 	// Trust is what an update must prove.
-	Trust Trust
+	Trust Trust `yaml:"trust"`
 	// Modules caps what modules get.
-	Modules Modules
+	Modules Modules `yaml:"modules"`
 }
 
 // Fact is where one fact comes from: exactly one of the fields, a literal
@@ -37,30 +40,36 @@ type Fact struct {
 	Value string
 	// Target names a target: the fact is the version of what the device runs
 	// from there, "" if nobody stamped it.
-	Target string
+	Target string `yaml:"target"`
 	// File has the fact as its text, of at most 4 KiB, without space around it.
-	File string
+	File string `yaml:"file"`
 	// Exec is a command whose output is the fact, as with File.
-	Exec []string
+	Exec []string `yaml:"exec"`
+}
+
+// UnmarshalText takes a literal fact as it is written.
+func (f *Fact) UnmarshalText(text []byte) error {
+	f.Value = string(text)
+	return nil
 }
 
 // Place is one target: exactly one of Slots, Directory and File is set.
 type Place struct {
 	// Slots are image files or block devices by the name of the slot; at least two.
-	Slots map[string]string
+	Slots map[string]string `yaml:"slots"`
 	// Boot keeps the boot state of Slots.
-	Boot BootState
+	Boot BootState `yaml:"boot"`
 	// Active is the slot of a boot state that does not exist yet, the first by
 	// name if empty.
-	Active string
+	Active string `yaml:"active"`
 	// Space is how many bytes fit into a slot that is an image file; such a
 	// file then keeps its length. 0 means that only the disk limits it, and
 	// the file becomes as long as what was written. A block device knows.
-	Space int64
+	Space int64 `yaml:"space,size"`
 	// Directory holds versions side by side.
-	Directory string
+	Directory string `yaml:"directory"`
 	// File is replaced as a whole.
-	File string
+	File string `yaml:"file"`
 }
 
 // Type gives the kind of target that p describes, "" if it describes none.
@@ -80,23 +89,23 @@ func (p Place) Type() Type {
 type BootState struct {
 	// File is a JSON file that the boot loader reads and writes too. Several
 	// targets may share one.
-	File string
+	File string `yaml:"file,required"`
 }
 
 // Command is a program and its arguments. There is no shell.
 type Command struct {
-	Exec []string
+	Exec []string `yaml:"exec,required"`
 }
 
 // Report says where reports go.
 type Report struct {
-	To []Receiver
+	To []Receiver `yaml:"to"`
 }
 
 // Receiver gets reports: exactly one of the fields is set.
 type Receiver struct {
-	File string // a line of JSON is added to it
-	HTTP string // the report is posted to this URL
+	File string `yaml:"file"` // a line of JSON is added to it
+	HTTP string `yaml:"http"` // the report is posted to this URL
 }
 
 // What an update must prove, from strict to lax.
@@ -108,15 +117,15 @@ const (
 
 // Trust is what an update must prove before its first byte is used.
 type Trust struct {
-	Require string   // RequireSignature if empty
-	Keys    []string // files with public keys
+	Require string   `yaml:"require"` // RequireSignature if empty
+	Keys    []string `yaml:"keys"`    // files with public keys
 }
 
 // Modules caps what modules get.
 type Modules struct {
-	Memory    int64    // bytes of each module, 64 MiB if 0
-	Isolation string   // "none" if empty
-	Grants    []string // targets that modules may use
+	Memory    int64    `yaml:"memory,size"` // bytes of each module, 64 MiB if 0
+	Isolation string   `yaml:"isolation"`   // "none" if empty
+	Grants    []string `yaml:"grants"`      // targets that modules may use
 }
 
 var (
@@ -127,7 +136,7 @@ var (
 const nameRule = "expected a lower-case letter or digit, then up to 63 of a-z, 0-9, _ and -"
 
 // mistake is what is wrong at a path such as "targets.app.directory".
-type mistake struct{ path, text string }
+type mistake struct{ path, code, text string }
 
 // mistakes gives all that is wrong with c, in the order of the paths.
 func (c Config) mistakes() []mistake {
@@ -148,17 +157,17 @@ func (c Config) mistakes() []mistake {
 
 type found struct{ all []mistake }
 
-func (m *found) add(path, format string, args ...any) {
-	m.all = append(m.all, mistake{path, fmt.Sprintf(format, args...)})
+func (m *found) add(path, code, format string, args ...any) {
+	m.all = append(m.all, mistake{path, code, fmt.Sprintf(format, args...)})
 }
 
 func (m *found) target(name string, p Place) {
 	at := "targets." + name
 	if !goodName.MatchString(name) {
-		m.add(at, "target name %q: %s", name, nameRule)
+		m.add(at, document.BadValue, "target name %q: %s", name, nameRule)
 	}
 	if name == "device" {
-		m.add(at, `a target cannot be called "device", which is a restart scope`)
+		m.add(at, document.BadValue, `a target cannot be called "device", which is a restart scope`)
 	}
 	kinds := 0
 	for _, set := range []bool{len(p.Slots) > 0, p.Directory != "", p.File != ""} {
@@ -167,7 +176,7 @@ func (m *found) target(name string, p Place) {
 		}
 	}
 	if kinds != 1 {
-		m.add(at, "target %s: expected exactly one of slots, directory and file", name)
+		m.add(at, document.Conflict, "target %s: expected exactly one of slots, directory and file", name)
 		return
 	}
 	if len(p.Slots) == 0 {
@@ -175,24 +184,24 @@ func (m *found) target(name string, p Place) {
 		return
 	}
 	if len(p.Slots) < 2 {
-		m.add(at+".slots", "target %s: expected at least two slots, have %d", name, len(p.Slots))
+		m.add(at+".slots", document.BadValue, "target %s: expected at least two slots, have %d", name, len(p.Slots))
 	}
 	for _, slot := range slices.Sorted(maps.Keys(p.Slots)) {
 		switch {
 		case !goodName.MatchString(slot) || slot == "active" || slot == "inactive" || slot == "current":
-			m.add(at+".slots."+slot, "slot name %q: %s, and neither active, inactive nor current", slot, nameRule)
+			m.add(at+".slots."+slot, document.BadValue, "slot name %q: %s, and neither active, inactive nor current", slot, nameRule)
 		case p.Slots[slot] == "":
-			m.add(at+".slots."+slot, "slot %s: expected a file or block device", slot)
+			m.add(at+".slots."+slot, document.BadValue, "slot %s: expected a file or block device", slot)
 		}
 	}
 	if p.Boot.File == "" {
-		m.add(at+".boot", "target %s: slots need boot: {file: FILE}", name)
+		m.add(at+".boot", document.Missing, "target %s: slots need boot: {file: FILE}", name)
 	}
 	if _, ok := p.Slots[p.Active]; p.Active != "" && !ok {
-		m.add(at+".active", "active slot %q is not one of %s", p.Active, strings.Join(slices.Sorted(maps.Keys(p.Slots)), ", "))
+		m.add(at+".active", document.BadValue, "active slot %q is not one of %s", p.Active, strings.Join(slices.Sorted(maps.Keys(p.Slots)), ", "))
 	}
 	if p.Space < 0 {
-		m.add(at+".space", "space: expected at least 0 bytes, have %d", p.Space)
+		m.add(at+".space", document.BadValue, "space: expected at least 0 bytes, have %d", p.Space)
 	}
 }
 
@@ -202,7 +211,7 @@ func (m *found) noSlots(at string, p Place) {
 		set bool
 	}{{"boot", p.Boot.File != ""}, {"active", p.Active != ""}, {"space", p.Space != 0}} {
 		if extra.set {
-			m.add(at+"."+extra.key, "%s is for slots only", extra.key)
+			m.add(at+"."+extra.key, document.Conflict, "%s is for slots only", extra.key)
 		}
 	}
 }
@@ -216,7 +225,7 @@ func (m *found) together(c Config) {
 		}
 		file = path.Clean(file)
 		if other, ok := users[file]; ok && !(share && strings.HasSuffix(other, ".boot.file")) {
-			m.add(at, "%s is also used by %s", file, other)
+			m.add(at, document.Conflict, "%s is also used by %s", file, other)
 			return
 		}
 		users[file] = at
@@ -242,20 +251,20 @@ func (m *found) fact(c Config, name string) {
 		}
 	}
 	if kinds > 1 {
-		m.add(at, "fact %s: expected a text or exactly one of target, file and exec", name)
+		m.add(at, document.Conflict, "fact %s: expected a text or exactly one of target, file and exec", name)
 	}
 	if _, ok := c.Targets[f.Target]; f.Target != "" && !ok {
-		m.add(at+".target", "unknown target %q (have %s)", f.Target, c.names())
+		m.add(at+".target", document.UnknownTarget, "%s", document.Unknown("target", f.Target, c.names()))
 	}
 }
 
 func (m *found) restart(c Config, scope string) {
 	at := "restart." + scope
 	if p, ok := c.Targets[scope]; scope != "device" && (!ok || p.Type() != Directory) {
-		m.add(at, `unknown restart scope %q, expected "device" or a directory target`, scope)
+		m.add(at, document.BadValue, `unknown restart scope %q, expected "device" or a directory target`, scope)
 	}
 	if len(c.Restart[scope].Exec) == 0 {
-		m.add(at, "restart %s: expected exec: [PROGRAM, ARGUMENT…]", scope)
+		m.add(at, document.Missing, "restart %s: expected exec: [PROGRAM, ARGUMENT…]", scope)
 	}
 }
 
@@ -264,35 +273,30 @@ func (m *found) rest(c Config) {
 		at := fmt.Sprintf("report.to[%d]", i)
 		switch {
 		case (to.File == "") == (to.HTTP == ""):
-			m.add(at, "expected exactly one of file and http")
+			m.add(at, document.Conflict, "expected exactly one of file and http")
 		case to.HTTP != "" && !strings.HasPrefix(to.HTTP, "https://") && !strings.HasPrefix(to.HTTP, "http://"):
-			m.add(at+".http", "expected a URL that begins with https:// or http://")
+			m.add(at+".http", document.BadValue, "expected a URL that begins with https:// or http://")
 		}
 	}
 	switch c.Trust.Require {
 	case "", RequireSignature, RequireSHA256, RequireNone:
 	default:
-		m.add("trust.require", "unknown requirement %q, expected signature, sha256 or none", c.Trust.Require)
+		m.add("trust.require", document.BadValue, "unknown requirement %q, expected signature, sha256 or none", c.Trust.Require)
 	}
-	if (c.Trust.Require == "" || c.Trust.Require == RequireSignature) && len(c.Trust.Keys) == 0 && c.File != "" {
-		m.add("trust", "trust.require: signature needs keys: [FILE…]; only require: sha256 or none goes without")
+	if c.Trust.Require == RequireSignature && len(c.Trust.Keys) == 0 {
+		m.add("trust", document.Missing, "trust.require: signature needs keys: [FILE…]; only require: sha256 or none goes without")
 	}
 	if c.Modules.Memory < 0 {
-		m.add("modules.memory", "memory: expected at least 0 bytes, have %d", c.Modules.Memory)
+		m.add("modules.memory", document.BadValue, "memory: expected at least 0 bytes, have %d", c.Modules.Memory)
 	}
 	if c.Modules.Isolation != "" && c.Modules.Isolation != "none" {
-		m.add("modules.isolation", "unknown isolation %q, expected none", c.Modules.Isolation)
+		m.add("modules.isolation", document.BadValue, "unknown isolation %q, expected none", c.Modules.Isolation)
 	}
 	for i, g := range c.Modules.Grants {
 		if _, ok := c.Targets[g]; !ok {
-			m.add(fmt.Sprintf("modules.grants[%d]", i), "unknown target %q (have %s)", g, c.names())
+			m.add(fmt.Sprintf("modules.grants[%d]", i), document.UnknownTarget, "%s", document.Unknown("target", g, c.names()))
 		}
 	}
 }
 
-func (c Config) names() string {
-	if len(c.Targets) == 0 {
-		return "none"
-	}
-	return strings.Join(slices.Sorted(maps.Keys(c.Targets)), ", ")
-}
+func (c Config) names() []string { return slices.Sorted(maps.Keys(c.Targets)) }

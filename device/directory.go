@@ -139,6 +139,8 @@ func (d *directory) resolve(run, part string) (Target, error) {
 	}
 	t := Target{Name: d.name, Type: Directory}
 	switch {
+	case part == "" && run == "" && st.Boot.Active == "":
+		t.Ref = d.name // nothing is current yet
 	case part == "active", part == currentLink, part == "" && run == "":
 		if t.Part = st.Boot.Active; t.Part == "" {
 			return Target{}, fmt.Errorf("no version is current in %s: %w", d.path, ErrUnknown)
@@ -164,7 +166,7 @@ func (d *directory) resolve(run, part string) (Target, error) {
 	}
 	t.Stamp = st.Stamps[t.Part]
 	t.Size = t.Stamp.Size
-	t.Active = t.Part == st.Boot.Active
+	t.Active = t.Part != "" && t.Part == st.Boot.Active
 	return t, nil
 }
 
@@ -184,14 +186,17 @@ func (d *directory) boot() (Boot, error) {
 }
 
 func (d *directory) openRead(t Target, entry string) (*handle, error) {
-	if err := checkEntry(entry); err != nil {
-		return nil, err
-	}
 	folder := d.at(t.Part)
 	if ok, err := d.exists(t.Part); err != nil {
 		return nil, err
-	} else if !ok {
+	} else if !ok || t.Part == "" {
 		folder = d.staging(t.Part)
+	}
+	if entry == "" {
+		return openListing(d.fs, folder)
+	}
+	if err := checkEntry(entry); err != nil {
+		return nil, err
 	}
 	sub, err := d.fs.Sub(folder)
 	if err != nil {
@@ -240,8 +245,8 @@ func (d *directory) commit(ctx context.Context, t Target, op Op) (string, error)
 	switch {
 	case t.Ref != d.ref(op.Run):
 		return "", d.notOurs(t)
-	case !goodVersion.MatchString(version), version == currentLink, version == op.Run:
-		return "", fmt.Errorf("version %s cannot be the name of a folder: %w: expected a letter or digit, then up to 99 letters, digits and . _ + ~ -, and neither current nor the run's id", quote(version), ErrDenied)
+	case !goodVersion.MatchString(version), version == currentLink:
+		return "", fmt.Errorf("version %s cannot be the name of a folder: %w: expected a letter or digit, then up to 99 letters, digits and . _ + ~ -, and not current", quote(version), ErrDenied)
 	}
 	st, raw, err := d.load()
 	if err != nil {
@@ -399,6 +404,14 @@ func (d *directory) choose(part string, op Op) error {
 		return err
 	}
 	to := d.versionOf(st, part, op)
+	if rec := st.Runs.of(op.Run); to == "" && rec != nil && rec.Undo != nil && rec.Undo.None {
+		st.Boot.endTrial() // back to no version at all
+		st.Boot.Nonce = op.Run
+		if err := d.save(st, raw); err != nil {
+			return err
+		}
+		return d.link("", op.Run)
+	}
 	if ok, err := d.isVersion(to); err != nil {
 		return err
 	} else if !ok {

@@ -45,7 +45,9 @@ const (
 	// AskFacts gives Answer.Facts, all facts of the device file.
 	AskFacts Kind = iota + 1
 	// AskTarget resolves Target ("rootfs@inactive", "rootfs@b", "app",
-	// "config") for Run and gives Answer.Target.
+	// "config") for Run and gives Answer.Target. Without a part, slots mean the
+	// active one, and a directory the version that Run stages or has committed,
+	// without a Run the current one.
 	AskTarget
 	// AskBoot gives Answer.Boot of the slot pair or directory Target.
 	AskBoot
@@ -53,7 +55,8 @@ const (
 	// Target: "device", or the name of a directory whose program restarts.
 	AskIncarnation
 	// OpenRead opens the content of a resolved Target (and Entry, for a
-	// directory) for reading: Answer.Handle and Answer.Size.
+	// directory) for reading: Answer.Handle and Answer.Size. A directory
+	// without an Entry gives its listing, whose SHA-256 is that of its stamp.
 	OpenRead
 	// Read fills Bytes from Offset of Handle: Answer.N, short only at the end.
 	Read
@@ -89,19 +92,24 @@ const (
 	// version: Size bytes are read back and hashed; a non-empty Digest that
 	// differs is an error and nothing takes hold. Then Stamp is written. A slot becomes
 	// choosable, a directory version gets its name, a file is replaced.
-	// Answer.Digest is the SHA-256 read back (of a directory: of its listing).
+	// Answer.Digest is the SHA-256 read back (of a directory: of its listing),
+	// Answer.Target what the target is now. Size does not count for a directory; if it has
+	// one file only, Digest may be that file's. A committed handle takes no more writes.
 	Commit
 	// Abort closes what Run has open on the resolved Target and removes what it staged.
 	Abort
 	// Choose makes To (a slot or a version) the one that Target starts from
-	// next, for Tries attempts, and leaves Run as the nonce.
+	// next, for Tries attempts, and leaves Run as the nonce. What is active
+	// already needs no Tries: the run's trial of something else is called off.
 	Choose
-	// Good says that the running slot or version of Target is proven.
+	// Good says that the running slot or version of Target is proven. Of a
+	// file it drops what Preserve kept, so that Restore is no longer possible.
 	Good
 	// Restart restarts Target: "device" or a directory's program. Whether
 	// it happened shows in the incarnation.
 	Restart
-	// Restore puts back what Undo says, if the target is still as the run left it.
+	// Restore puts back what Undo says, if the target is still as the run left
+	// it. A slot that runs cannot be put back: Choose and Restart come first.
 	Restore
 )
 

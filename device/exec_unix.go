@@ -60,11 +60,9 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// KernelBootID gives a function for [Env].BootID that reads Linux's boot id,
-// which is another after each start of the kernel.
-func KernelBootID(fsys disk.FS) func() (string, error) {
-	return func() (string, error) {
-		id, err := disk.ReadFile(fsys, "/proc/sys/kernel/random/boot_id", 64)
-		return strings.TrimSpace(string(id)), err
-	}
+// KernelBootID reads Linux's boot id, which is another after each start of the
+// kernel. It is the real [Env].BootID.
+func KernelBootID() (string, error) {
+	id, err := disk.ReadFile(disk.OS(), "/proc/sys/kernel/random/boot_id", 64)
+	return strings.TrimSpace(string(id)), err
 }

@@ -133,7 +133,7 @@ func (f *Files) Do(ctx context.Context, op Op) (Answer, error) {
 		if op.Entry != "" {
 			what += " " + quote(op.Entry)
 		}
-		return Answer{}, fmt.Errorf("%s %s: %w", op.Kind, what, f.explain(err))
+		return Answer{}, fmt.Errorf("%s %s: %w", op.Kind, what, f.explain(err, what))
 	}
 	return a, nil
 }
@@ -169,7 +169,7 @@ func (f *Files) onTarget(ctx context.Context, op Op) (Answer, error) {
 	name, part, _ := strings.Cut(op.Target, "@")
 	p := f.places[name]
 	if p == nil {
-		return Answer{}, fmt.Errorf("target %s: %w (have %s)", quote(name), ErrUnknown, f.config.names())
+		return Answer{}, fmt.Errorf("target %s: %w (have %s)", quote(name), ErrUnknown, strings.Join(f.config.names(), ", "))
 	}
 	if op.Kind.Changes() {
 		if !goodRun.MatchString(op.Run) {
@@ -232,16 +232,37 @@ func partOf(ref string) string {
 }
 
 // explain adds what a person needs to know of a full disk.
-func (f *Files) explain(err error) error {
-	var p *fs.PathError
-	if !errors.Is(err, syscall.ENOSPC) || !errors.As(err, &p) {
+func (f *Files) explain(err error, what string) error {
+	if !errors.Is(err, syscall.ENOSPC) {
 		return err
 	}
-	free, freeErr := f.env.FS.Free(path.Dir(path.Join("/", p.Path)))
+	folder := f.folder(what)
+	var p *fs.PathError
+	if errors.As(err, &p) && path.IsAbs(p.Path) {
+		folder = path.Dir(p.Path)
+		if info, err := f.env.FS.Lstat(p.Path); err == nil && info.IsDir() {
+			folder = p.Path
+		}
+	}
+	free, freeErr := f.env.FS.Free(folder)
 	if freeErr != nil {
 		return err
 	}
-	return fmt.Errorf("%w (%d bytes free)", err, free)
+	return fmt.Errorf("%w (%d bytes free in %s)", err, free, folder)
+}
+
+// folder is where a target, named with or without more, has its bytes.
+func (f *Files) folder(what string) string {
+	name, _, _ := strings.Cut(what, "@")
+	name, _, _ = strings.Cut(name, " ")
+	p := f.config.Targets[name]
+	switch p.Type() {
+	case Directory:
+		return p.Directory
+	case File:
+		return path.Dir(p.File)
+	}
+	return path.Dir(p.Boot.File)
 }
 
 // quote makes what somebody else wrote fit for a message.

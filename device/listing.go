@@ -1,11 +1,11 @@
 package device
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -48,11 +48,12 @@ func listFolder(ctx context.Context, fsys disk.FS, folder string, settle bool) (
 		return listing{}, err
 	}
 	defer func() { err = errors.Join(err, closeFS(sub)) }()
-	w := &lister{fs: sub, settle: settle, lines: sha256.New()}
+	lines := sha256.New()
+	w := &lister{fs: sub, settle: settle, lines: lines}
 	if err := w.folder(ctx, ".", 0); err != nil {
 		return listing{}, fmt.Errorf("list %s: %w", folder, err)
 	}
-	w.list.digest = sum(w.lines)
+	w.list.digest = sum(lines)
 	if w.list.files != 1 {
 		w.list.only = ""
 	}
@@ -62,7 +63,7 @@ func listFolder(ctx context.Context, fsys disk.FS, folder string, settle bool) (
 type lister struct {
 	fs      disk.FS
 	settle  bool
-	lines   hash.Hash
+	lines   io.Writer
 	list    listing
 	entries int
 }
@@ -101,7 +102,9 @@ func (w *lister) entry(ctx context.Context, name string, depth int) error {
 		return w.file(ctx, name, mode.Perm())
 	case mode&fs.ModeSymlink != 0 && !w.settle:
 		to, err := w.fs.Readlink(name)
-		fmt.Fprintf(w.lines, "link %q %q\n", to, name)
+		if err == nil {
+			_, err = fmt.Fprintf(w.lines, "link %q %q\n", to, name)
+		}
 		return err
 	}
 	return fmt.Errorf("%s: %w: expected files and folders only", quote(name), ErrDenied)
@@ -132,8 +135,8 @@ func (w *lister) file(ctx context.Context, name string, perm fs.FileMode) (err e
 	w.list.files++
 	w.list.size += size
 	w.list.only = sum(h)
-	fmt.Fprintf(w.lines, "file %o %d %s %q\n", perm, size, w.list.only, name)
-	return nil
+	_, err = fmt.Fprintf(w.lines, "file %o %d %s %q\n", perm, size, w.list.only, name)
+	return err
 }
 
 // closeFS lets go of a folder that [disk.FS.Sub] may hold open.
@@ -162,3 +165,41 @@ func openEntryToRead(fsys disk.FS, entry string) (disk.File, int64, error) {
 	}
 	return f, size, nil
 }
+
+// openListing gives the listing itself to be read: a line per file, whose
+// SHA-256 is that of the version's stamp. It is made in memory, of at most
+// maxListing bytes.
+func openListing(fsys disk.FS, folder string) (*handle, error) {
+	sub, err := fsys.Sub(folder)
+	if err != nil {
+		return nil, err
+	}
+	text := new(listingText)
+	err = (&lister{fs: sub, lines: text}).folder(context.Background(), ".", 0)
+	if err = errors.Join(err, closeFS(sub)); err != nil {
+		return nil, fmt.Errorf("list %s: %w", folder, err)
+	}
+	return &handle{file: text, path: folder, size: int64(len(text.bytes))}, nil
+}
+
+const maxListing = 8 << 20 // bytes
+
+// listingText is a listing as a file that can be read.
+type listingText struct {
+	disk.File // nil: the door writes no handle that is for reading
+	bytes     []byte
+}
+
+func (l *listingText) Write(p []byte) (int, error) {
+	if len(l.bytes)+len(p) > maxListing {
+		return 0, fmt.Errorf("%w: the listing has more than %d bytes", ErrQuota, maxListing)
+	}
+	l.bytes = append(l.bytes, p...)
+	return len(p), nil
+}
+
+func (l *listingText) ReadAt(p []byte, off int64) (int, error) {
+	return bytes.NewReader(l.bytes).ReadAt(p, off)
+}
+
+func (l *listingText) Close() error { return nil }

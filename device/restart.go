@@ -86,7 +86,7 @@ func (f *Files) SimulateBoot(ctx context.Context) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("start the device: %w", err)
+			return fmt.Errorf("start the device: %w", f.explain(err, ""))
 		}
 	}
 	return nil

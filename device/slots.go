@@ -48,7 +48,7 @@ func (s *slots) load() (*bootTarget, error) {
 // part finds out which slot is meant.
 func (s *slots) part(b *bootTarget, name string) (string, error) {
 	switch name {
-	case "active", "current":
+	case "", "active", currentLink:
 		return b.Active, nil
 	case "inactive":
 		for _, slot := range s.names {
@@ -56,8 +56,6 @@ func (s *slots) part(b *bootTarget, name string) (string, error) {
 				return slot, nil
 			}
 		}
-	case "":
-		return "", fmt.Errorf("%w: expected a slot, as in %s@inactive, %s@active or %s", ErrUnknown, s.name, s.name, s.ref(s.names[0]))
 	}
 	if !slices.Contains(s.names, name) {
 		return "", fmt.Errorf("slot %s: %w (have %s)", quote(name), ErrUnknown, strings.Join(s.names, ", "))
@@ -305,9 +303,10 @@ func (s *slots) choose(part string, op Op) error {
 			return fmt.Errorf("slot %s: %w (have %s)", quote(to), ErrUnknown, strings.Join(s.names, ", "))
 		}
 		_, stamped := b.Stamps[to]
+		back := to == b.Active && slices.Contains(b.Good, to)
 		switch {
-		case b.Nonce == op.Run && b.Next == to:
-			return nil
+		case b.Nonce == op.Run && b.Next == to && b.onTrial() && !back:
+			return nil // a trial that is used up is chosen anew
 		case b.onTrial() && b.Nonce != op.Run:
 			return fmt.Errorf("slot %s is on trial for run %s: %w", b.Next, b.Nonce, ErrConflict)
 		case to == b.Active:

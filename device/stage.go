@@ -173,6 +173,9 @@ func (s *stage) openEntry(entry string, perm fs.FileMode) (*handle, error) {
 	}
 	f, err := s.fs.OpenFile(entry, os.O_RDWR|os.O_CREATE, cmp.Or(perm, 0o644))
 	if err != nil {
+		if fresh {
+			s.strike(entry)
+		}
 		return nil, err
 	}
 	size, err := f.Size()
@@ -205,9 +208,16 @@ func (s *stage) folder(dir string) error {
 	}
 	s.touchParent(dir)
 	if err := s.fs.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		s.strike(dir)
 		return err
 	}
 	return nil
+}
+
+// strike takes back what note booked.
+func (s *stage) strike(name string) {
+	delete(s.entries, fold(name))
+	s.names -= len(name)
 }
 
 func (s *stage) touchParent(name string) {

@@ -96,7 +96,7 @@ func (d *drive) guarded(kind RecordKind) guardState {
 		s.Transitions++
 		s.Trial = d.r.armed.Direction == forward && !d.r.confirmed
 	case KindConfirmed:
-		s.Trial = false
+		s.Trial, s.Confirmed = false, true
 	case KindFailing:
 		s.Trial = false
 	case KindEnded:
@@ -141,9 +141,8 @@ func (e *Engine) Run(ctx context.Context, id string) (Result, error) {
 		if err == nil {
 			return d.end(ctx, ended{State: Succeeded, Code: d.successCode()})
 		}
-		if r.confirmed { // too late to go back: the new version is proven
-			d.event(Event{Kind: EventLog, Code: "after_confirm", Text: err.Error()})
-			return d.end(ctx, ended{State: Succeeded, Code: "after_confirm", Message: err.Error()})
+		if r.confirmed {
+			return d.endProven(ctx, err)
 		}
 		if err := d.fail(ctx, "", err); err != nil {
 			return Result{}, err
@@ -154,6 +153,34 @@ func (e *Engine) Run(ctx context.Context, id string) (Result, error) {
 		return res, stopErr
 	}
 	return d.end(ctx, d.failedEnd(ctx, err))
+}
+
+// endProven ends a run that failed after it was confirmed: it is too late to go
+// back. Until the version is marked good the run must not end, or the boot loader
+// would turn back alone.
+func (d *drive) endProven(ctx context.Context, cause error) (Result, error) {
+	d.event(Event{Kind: EventLog, Code: "after_confirm", Text: cause.Error()})
+	var settling *unsettled
+	if errors.As(cause, &settling) {
+		cause = nil
+	}
+	for try := 1; ; try++ {
+		err := d.settle(ctx)
+		if res, stop, stopErr := d.stopped(ctx, err); stop {
+			return res, stopErr
+		}
+		switch {
+		case err == nil && cause == nil:
+			return d.end(ctx, ended{State: Succeeded, Code: d.successCode()})
+		case err == nil:
+			return d.end(ctx, ended{State: Succeeded, Code: "after_confirm", Message: cause.Error()})
+		case try == undoTries:
+			return Result{}, err
+		}
+		if err := d.e.c.Clock.Sleep(ctx, time.Second); err != nil {
+			return Result{}, err
+		}
+	}
 }
 
 func (d *drive) load(ctx context.Context) error {

@@ -316,7 +316,7 @@ func (e *Engine) rebuild(ctx context.Context, id string, cause error) (*run, err
 	if r.seq > 0 { // the store has the run still, but only its beginning
 		return nil, fmt.Errorf("%w (and setting it aside left run %s in it)", cause, id)
 	}
-	l := lost{Cause: cause.Error(), Trial: g.Trial, Ended: g.Ended}
+	l := lost{Cause: cause.Error(), Trial: g.Trial, Confirmed: g.Confirmed, Ended: g.Ended}
 	if b, err := e.blobs.get(g.Accepted); err == nil {
 		if err := json.Unmarshal(b, &l.Accepted); err != nil {
 			return nil, fmt.Errorf("read stored command: %w", err)

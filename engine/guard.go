@@ -25,8 +25,9 @@ type guardState struct {
 	Run         string `json:"run,omitempty"`
 	Seq         uint64 `json:"seq"` // records that the journal must have at least
 	Transitions int    `json:"moves,omitempty"`
-	Floor       int64  `json:"floor,omitempty"`    // lowest securityVersion that may be installed
-	Trial       bool   `json:"trial,omitempty"`    // armed forward and not yet confirmed
+	Floor       int64  `json:"floor,omitempty"` // lowest securityVersion that may be installed
+	Trial       bool   `json:"trial,omitempty"` // armed forward and not yet confirmed
+	Confirmed   bool   `json:"confirmed,omitempty"`
 	Accepted    string `json:"accepted,omitempty"` // SHA-256 of the stored command
 	Ended       string `json:"ended,omitempty"`
 }

@@ -132,7 +132,9 @@ type lost struct {
 	Cause    string    `json:"cause"`
 	Accepted *accepted `json:"accepted,omitempty"`
 	Trial    bool      `json:"trial,omitempty"`
-	Ended    string    `json:"ended,omitempty"`
+	// Confirmed says that the new version was proven before the journal was lost.
+	Confirmed bool   `json:"confirmed,omitempty"`
+	Ended     string `json:"ended,omitempty"`
 }
 
 type intent struct {

@@ -195,6 +195,22 @@ func (d *drive) markBooted(ctx context.Context, step string) error {
 // floor rises. A boot loader that ran out of tries between confirmed and
 // good has gone back; the proven version is then chosen once more.
 func (d *drive) settle(ctx context.Context) error {
+	err := d.settleOnce(ctx)
+	var wait *Wait
+	var journal *journalError
+	if err == nil || errors.As(err, &wait) || errors.As(err, &journal) {
+		return err
+	}
+	return &unsettled{err}
+}
+
+// unsettled is a failure to mark a proven version good.
+type unsettled struct{ err error }
+
+func (u *unsettled) Error() string { return u.err.Error() }
+func (u *unsettled) Unwrap() error { return u.err }
+
+func (d *drive) settleOnce(ctx context.Context) error {
 	if a := d.r.armed; a != nil && a.Direction == forward {
 		switch at, err := d.standing(ctx); {
 		case err != nil:

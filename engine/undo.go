@@ -218,12 +218,23 @@ func (d *drive) recoverLost(ctx context.Context, graphErr error) error {
 		if err != nil {
 			return err
 		}
-		if a == nil {
+		if a == nil && !d.r.lost.Confirmed {
 			return lost
 		}
-		if err := d.append(ctx, KindArmed, "", a, nil); err != nil {
+		if a != nil {
+			if err := d.append(ctx, KindArmed, "", a, nil); err != nil {
+				return err
+			}
+		}
+	}
+	if d.r.lost.Confirmed {
+		if err := d.append(ctx, KindConfirmed, "", nil, nil); err != nil {
 			return err
 		}
+		return d.settle(ctx)
+	}
+	if d.r.armed.Direction == backward {
+		return lost
 	}
 	at, err := d.standing(ctx)
 	if err != nil {
@@ -265,6 +276,11 @@ func (d *drive) findTrial(ctx context.Context) (*armed, error) {
 			return nil, err
 		}
 		if boot.Nonce != d.r.id || boot.Next == "" {
+			continue
+		}
+		if slices.Contains(boot.Good, boot.Next) { // it was on its way back
+			a.Direction = backward
+			a.Choices = append(a.Choices, choice{Target: name, From: boot.Next, To: boot.Active})
 			continue
 		}
 		from := boot.Active

@@ -17,9 +17,9 @@ import (
 	"github.com/updraft-ota/updraft/engine"
 )
 
-// maxFile bounds what is read at a time. Badger makes tables of about 5 MiB
-// and logs of 8 MiB here.
-const maxFile = 32 << 20 // bytes
+// maxRead bounds what is read into memory at a time. Badger makes logs of
+// 8 MiB here; its tables, which can be larger, are read in pieces.
+const maxRead = 32 << 20 // bytes
 
 // repairs is what has to be done to files before Badger may see them. None of
 // it loses a batch that was acknowledged.
@@ -225,8 +225,8 @@ func readSparse(path string) (data []byte, size int64, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if info.Size() > maxFile {
-		return nil, 0, damaged("%s has %d bytes, expected at most %d", path, info.Size(), maxFile)
+	if info.Size() > maxRead {
+		return nil, 0, damaged("%s has %d bytes, expected at most %d", path, info.Size(), maxRead)
 	}
 	err = chunks(in, func(p []byte, off int64) error {
 		data = append(data, make([]byte, off-int64(len(data)))...)
@@ -242,9 +242,9 @@ func readAll(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer in.Close() //nolint:errcheck // it was only read
-	data, err := io.ReadAll(io.LimitReader(in, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		return nil, damaged("%s has more than %d bytes", path, maxFile)
+	data, err := io.ReadAll(io.LimitReader(in, maxRead+1))
+	if err == nil && len(data) > maxRead {
+		return nil, damaged("%s has more than %d bytes", path, maxRead)
 	}
 	return data, unreadable(path, err)
 }

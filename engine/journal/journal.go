@@ -45,6 +45,11 @@ var ErrClosed = errors.New("journal is closed")
 // closeLimit bounds Close: Badger repeats a flush that fails without end.
 const closeLimit = 10 * time.Second
 
+// large is a store that Open merges if it was not closed: Close does that, and
+// Badger itself waits up to a second with it, which a process that is killed
+// again and again may not live.
+const large = 8 << 20 // bytes
+
 // Names of our own beside Badger's files.
 const (
 	lockName   = "journal.lock"
@@ -138,10 +143,10 @@ func (j *Journal) start() (err error) {
 	if err := plan.do(); err != nil {
 		return err
 	}
-	return j.startBadger()
+	return j.startBadger(unclean)
 }
 
-func (j *Journal) startBadger() error {
+func (j *Journal) startBadger(unclean bool) error {
 	j.notes = &notes{}
 	err := guarded(func() (err error) {
 		j.db, err = badger.Open(settings(j.dir, j.notes))
@@ -152,7 +157,10 @@ func (j *Journal) startBadger() error {
 	}
 	err = j.syncNames()
 	if err == nil {
-		err = guarded(j.resume)
+		err = j.resume()
+	}
+	if err == nil && unclean && j.base > large {
+		err = j.judge(guarded(func() error { return j.db.Flatten(1) }))
 	}
 	if err != nil {
 		return errors.Join(err, j.db.Close())

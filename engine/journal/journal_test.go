@@ -17,4 +17,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-func TestKill(t *testing.T) { storetest.Kill(t, 30, open) }
+func TestKill(t *testing.T) { storetest.Kill(t, 30, 0, open) }
+
+// TestKillTurning turns Badger's log over about every 80 batches.
+func TestKillTurning(t *testing.T) { storetest.Kill(t, 30, 50<<10, open) }

@@ -24,18 +24,20 @@ const placeVariable = "UPDRAFT_STORETEST_PLACE"
 // entries to a store in a folder, kills it the given number of times, and
 // demands that no entry is missing that it acknowledged, and that no batch is
 // half there. One round in four is killed while it opens the store. Each round
-// goes on where the last one was killed. It must be the first call of a test
-// that has no parent.
-func Kill(t *testing.T, rounds int, open func(dir string) (engine.Store, error)) {
+// goes on where the last one was killed. Beside each entry a value of filler
+// bytes is overwritten, below 64 KiB: with a large one the store has to turn
+// its log over while it is killed. It must be the first call of a test that
+// has no parent.
+func Kill(t *testing.T, rounds, filler int, open func(dir string) (engine.Store, error)) {
 	if dir := os.Getenv(placeVariable); dir != "" {
-		write(t, dir, open)
+		write(t, dir, filler, open)
 		return
 	}
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	dir := t.TempDir() + "/store"
 	acknowledged, opening := -1, 0
 	for round := range rounds {
-		acks := 1 + random.IntN(60)
+		acks := 1 + random.IntN(250)
 		if round%4 == 3 {
 			acks = 0
 			opening++
@@ -98,7 +100,7 @@ func killed(t *testing.T, dir string, acks int, wait time.Duration) (last int, e
 }
 
 // write appends until it is killed. Descriptor 3 is the parent's pipe.
-func write(t *testing.T, dir string, open func(dir string) (engine.Store, error)) {
+func write(t *testing.T, dir string, filler int, open func(dir string) (engine.Store, error)) {
 	out := os.NewFile(3, "acknowledgements")
 	fail := func(err error) {
 		fmt.Fprintf(out, "cannot go on: %v\n", err) //nolint:errcheck // it is all we can do
@@ -117,7 +119,9 @@ func write(t *testing.T, dir string, open func(dir string) (engine.Store, error)
 	}
 	for ; ; n++ {
 		e := engine.Entry{Seq: uint64(n), Bytes: sealed(n)}
-		b := engine.Batch{Run: "kill", Expect: e.Seq, Append: []engine.Entry{e}, Put: map[string][]byte{"last": e.Bytes}}
+		b := engine.Batch{Run: "kill", Expect: e.Seq, Append: []engine.Entry{e}, Put: map[string][]byte{
+			"last": e.Bytes, "filler": make([]byte, filler),
+		}}
 		if err := s.Apply(t.Context(), b); err != nil {
 			fail(err)
 		}

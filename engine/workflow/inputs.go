@@ -29,7 +29,7 @@ func (r *reader) inputs(n *document.Node) {
 	r.decode(n, &declared)
 	for _, f := range n.Fields {
 		if !inputShape.MatchString(f.Key.Text) {
-			r.at(f.Key, document.BadID, "an input begins with a letter and has at most 40 letters, digits and '_'")
+			r.at(f.Key, document.BadValue, "an input begins with a letter and has at most 40 letters, digits and '_'")
 		}
 		var in struct {
 			Type        engine.Type    `yaml:"type,required"`

@@ -26,8 +26,8 @@ func (r *reader) link() {
 				s.Needs = append(s.Needs, l.id)
 			}
 		}
-		if s.ID != "" {
-			links[s.ID] = append(links[s.ID], all...)
+		if r.byID[s.ID] == s { // not a second one with the same id
+			links[s.ID] = all
 		}
 		r.touches(s)
 		if _, gives := s.draft.(engine.Filter); s.draft != nil && s.Keep && !gives {
@@ -63,9 +63,10 @@ func (r *reader) reads(s *step) []link {
 	}
 	var known []link
 	for _, id := range reader.Reads() {
-		at := find(s.body, id)
+		at, found := find(s.body, id)
 		from := r.byID[id]
 		switch {
+		case !found && !s.clean: // the field that would name it has a problem
 		case at.HasTemplate():
 			r.at(at, document.NoExpression, "the steps that a step reads must be known before the run, an expression is not possible here")
 		case from == nil:
@@ -85,12 +86,12 @@ func (r *reader) ids(s *step) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.byID)), func(id string) bool { return id == s.ID })
 }
 
-// find gives the scalar below n whose text is text, or n.
-func find(n *document.Node, text string) *document.Node {
-	if found := search(n, text); found != nil {
-		return found
+// find gives the scalar below n whose text is text, or n if there is none.
+func find(n *document.Node, text string) (at *document.Node, found bool) {
+	if at := search(n, text); at != nil {
+		return at, true
 	}
-	return n
+	return n, false
 }
 
 func search(n *document.Node, text string) *document.Node {
@@ -117,7 +118,10 @@ func (r *reader) touches(s *step) {
 		return
 	}
 	for _, ref := range toucher.Touches() {
-		at := find(s.body, ref)
+		at, found := find(s.body, ref)
+		if !found && !s.clean {
+			continue
+		}
 		if at.HasTemplate() {
 			r.at(at, document.NoExpression, "the targets that a step changes must be known before the run, an expression is not possible here")
 			continue

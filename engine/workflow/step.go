@@ -17,7 +17,8 @@ type step struct {
 	node  *document.Node
 	body  *document.Node // what stands under the verb
 	verb  engine.Verb
-	draft any // the verb with placeholders; nil if it could not be decoded
+	draft any // the verb with placeholders; nil if its shape is wrong
+	clean bool
 	needs *document.Node
 	when  *template
 	// refs are the steps that expressions name, and where.
@@ -205,9 +206,19 @@ func (r *reader) verb(s *step) {
 		return
 	}
 	draft := s.verb.New()
-	if r.note(s.body.Decode(draft, r.draft(s, roots))) && !s.body.IsBroken() {
+	err := s.body.Decode(draft, r.draft(s, roots))
+	if s.clean = r.note(err); shapely(err) && !s.body.IsBroken() {
 		s.draft = draft
 	}
+}
+
+// shapely reports whether a verb has the fields and types that its methods may
+// count on, whatever else is wrong with it.
+func shapely(err error) bool {
+	ps, _ := err.(document.Problems)
+	return !slices.ContainsFunc(ps, func(p document.Problem) bool {
+		return p.Code == document.Missing || p.Code == document.WrongType || p.Code == document.TooMany
+	})
 }
 
 // finish makes the graph of a document that has no problems.

@@ -221,7 +221,7 @@ func (t *template) misfit(at document.Place) string {
 	if e := t.whole(); e != nil {
 		kind = e.kind
 	}
-	takes := []kindOf{}
+	var takes []kindOf
 	switch k := at.Type.Kind(); {
 	case k == reflect.Interface:
 		return ""
@@ -250,6 +250,8 @@ func (t *template) misfit(at document.Place) string {
 	switch {
 	case takes[0] == text && kind != list:
 		gives += "; string(…) makes text of it"
+	case len(takes) == 2 && takes[1] == fraction && kind == text:
+		gives += "; float(…) makes a number of it"
 	case takes[0] == whole && (kind == text || kind == fraction):
 		gives += "; int(…) makes a whole number of it"
 	}
