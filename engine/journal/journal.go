@@ -16,12 +16,17 @@
 // transaction looks as one that a power cut tore, and is dropped without an
 // error. Whoever must know keeps a guard elsewhere.
 //
-// An open journal takes one goroutine set of Badger's, about 8 MiB of memory
-// of which a few are resident, and maps 11 MiB of sparse files plus its
-// tables. Badger writes through mappings: if another program fills the disk
-// between this package's look at the free space and the write, the kernel ends
-// the process; the batch was then not acknowledged, and the next Open recovers.
-// Badger can also end the process when one of its own assertions fails.
+// An open journal maps 11 MiB of sparse files and its tables, and keeps 2 to
+// 3 MiB resident, 9 MiB when its log is full. On the disk it takes up to 12 MiB
+// with a full log and its table, and after Close little more than its records
+// and the newest values. Opening and loading 10,000 records takes less than
+// 100 ms.
+//
+// Badger writes through mappings: if another program fills the disk between
+// this package's look at the free space and the write, the kernel ends the
+// process; the batch was then not acknowledged, and the next Open recovers.
+// Badger also ends the process, with a line on stderr, when one of its own
+// assertions fails; reading its files first keeps damage from getting there.
 package journal
 
 import (

@@ -326,6 +326,12 @@ func (c *compiler) walk(node ast.Node) {
 		for _, a := range n.Arguments {
 			c.walk(a)
 		}
+	case *ast.SliceNode:
+		for _, part := range []ast.Node{n.Node, n.From, n.To} {
+			if part != nil {
+				c.walk(part)
+			}
+		}
 	case *ast.CallNode:
 		name := "call"
 		if f, ok := n.Callee.(*ast.IdentifierNode); ok {

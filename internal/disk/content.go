@@ -146,23 +146,28 @@ func countPages(n *node) (count int64) {
 	return count
 }
 
-// used is the space that the content takes: its size without the holes.
+// used is the space that the content takes: its size without the holes, bytes.
 func (c *content) used() int64 {
-	used := c.pages << pageBits
-	if tail := c.size & (pageSize - 1); tail != 0 && c.page(c.size>>pageBits) != nil {
-		used -= pageSize - tail
-	}
-	return used
+	return space(c.pages, c.size, c.page(c.size>>pageBits) != nil)
 }
 
 // growth is what used grows by when [off, off+n), within one page, is written.
 func (c *content) growth(off, n int64) int64 {
-	start := off &^ (pageSize - 1)
-	end := min(max(c.size, off+n), start+pageSize)
+	pages, size := c.pages, max(c.size, off+n)
 	if c.page(off>>pageBits) == nil {
-		return end - start
+		pages++
 	}
-	return max(0, end-max(min(c.size, start+pageSize), start))
+	last := size >> pageBits
+	return space(pages, size, last == off>>pageBits || c.page(last) != nil) - c.used()
+}
+
+// space counts the page that size ends in, if it exists, up to size alone.
+func space(pages, size int64, last bool) int64 {
+	space := pages << pageBits
+	if tail := size & (pageSize - 1); tail != 0 && last {
+		space -= pageSize - tail
+	}
+	return space
 }
 
 // readAt fills p, which must end within size.

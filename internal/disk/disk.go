@@ -28,7 +28,8 @@ type FS interface {
 	ReadDir(name string) ([]fs.DirEntry, error)
 	// Mkdir makes one folder. An existing one is fs.ErrExist.
 	Mkdir(name string, perm fs.FileMode) error
-	// Rename replaces newName atomically. It is durable after SyncDir of both folders.
+	// Rename replaces newName atomically, unless it is a folder (fs.ErrExist).
+	// It is durable after SyncDir of both folders.
 	Rename(oldName, newName string) error
 	// Remove removes a file, a link or an empty folder.
 	Remove(name string) error

@@ -41,11 +41,14 @@ func (h *handle) access(not int, refusal error) error {
 func (h *handle) ReadAt(p []byte, off int64) (int, error) {
 	h.disk.mu.Lock()
 	defer h.disk.mu.Unlock()
-	err := h.access(os.O_WRONLY, syscall.EBADF)
+	err := h.usable()
 	if err == nil && off < 0 {
 		err = syscall.EINVAL
 	}
-	if err != nil {
+	if err == nil && len(p) > 0 {
+		err = h.access(os.O_WRONLY, syscall.EBADF)
+	}
+	if err != nil || len(p) == 0 {
 		return 0, wrap("read", h.name, err)
 	}
 	c := &h.node.file.live
@@ -60,15 +63,17 @@ func (h *handle) ReadAt(p []byte, off int64) (int, error) {
 func (h *handle) WriteAt(p []byte, off int64) (int, error) {
 	call := Call{Op: "write", Name: h.name, Off: off, Len: int64(len(p))}
 	check := func() error {
-		switch err := h.access(os.O_RDONLY, syscall.EBADF); {
+		err := h.usable()
+		switch {
 		case err != nil:
-			return err
 		case off < 0:
-			return syscall.EINVAL
-		case off > maxSize-int64(len(p)):
-			return syscall.EFBIG
+			err = syscall.EINVAL
+		case len(p) > 0 && off > maxSize-int64(len(p)):
+			err = syscall.EFBIG
+		case len(p) > 0:
+			err = h.access(os.O_RDONLY, syscall.EBADF)
 		}
-		return nil
+		return err
 	}
 	if len(p) == 0 {
 		h.disk.mu.Lock()

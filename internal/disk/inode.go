@@ -54,7 +54,7 @@ func (s *stored) syncSize() {
 }
 
 // giveUp is what a failed sync does: the pages count as written, but are not.
-func (s *stored) giveUp() { clear(s.dirty) }
+func (s *stored) giveUp() { s.dirty = map[int64]struct{}{} }
 
 // cut leaves the durable content.
 func (s *stored) cut() {
@@ -81,7 +81,7 @@ func (s *stored) tear(dice *rand.Rand) {
 }
 
 func (s *stored) settle() {
-	clear(s.dirty)
+	s.dirty = map[int64]struct{}{} // one that was cleared would keep its size, and its price
 	s.low = s.live.size
 }
 

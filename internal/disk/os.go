@@ -43,7 +43,11 @@ func (host) Mkdir(name string, perm fs.FileMode) error {
 }
 
 func (host) Rename(oldName, newName string) error {
-	return pathError(os.Rename(filepath.FromSlash(oldName), filepath.FromSlash(newName)))
+	oldName, newName = filepath.FromSlash(oldName), filepath.FromSlash(newName)
+	if err := refuseFolder(os.Lstat, oldName, newName); err != nil {
+		return err
+	}
+	return pathError(os.Rename(oldName, newName))
 }
 
 func (host) Remove(name string) error { return os.Remove(filepath.FromSlash(name)) }
@@ -90,19 +94,24 @@ func (j jail) ReadDir(name string) (entries []fs.DirEntry, err error) {
 
 func (j jail) Mkdir(name string, perm fs.FileMode) error { return j.root.Mkdir(name, perm.Perm()) }
 
-// Rename refuses an existing folder as newName, as os.Rename does and
-// os.Root.Rename does not.
 func (j jail) Rename(oldName, newName string) error {
-	if there, err := j.root.Lstat(newName); err == nil && there.IsDir() {
-		moved, err := j.root.Lstat(oldName)
-		if err != nil {
-			return renameError(oldName, newName, cause(err))
-		}
-		if oldName == newName || !os.SameFile(there, moved) {
-			return renameError(oldName, newName, syscall.EEXIST)
-		}
+	if err := refuseFolder(j.root.Lstat, oldName, newName); err != nil {
+		return err
 	}
 	return pathError(j.root.Rename(oldName, newName))
+}
+
+// refuseFolder makes a folder at newName an error, whether it is empty or
+// oldName itself: systems and versions of package os differ in that.
+func refuseFolder(lstat func(string) (fs.FileInfo, error), oldName, newName string) error {
+	there, err := lstat(newName)
+	if err != nil || !there.IsDir() {
+		return nil
+	}
+	if _, err := lstat(oldName); err != nil {
+		return renameError(oldName, newName, bare(err))
+	}
+	return renameError(oldName, newName, syscall.EEXIST)
 }
 
 func (j jail) Remove(name string) error { return j.root.Remove(name) }
@@ -159,14 +168,6 @@ func pathError(err error) error {
 
 func renameError(oldName, newName string, err error) error {
 	return &fs.PathError{Op: "rename", Path: oldName, Err: fmt.Errorf("to %s: %w", newName, err)}
-}
-
-func cause(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
 }
 
 // hostFile is an open file of the host.

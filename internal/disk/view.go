@@ -130,13 +130,13 @@ func (v view) Remove(name string) error {
 
 func (v view) Rename(oldName, newName string) error {
 	return v.change(Call{Op: "rename", To: v.full(newName)}, oldName, func(do bool) error {
-		from, err := v.existing(oldName, false)
+		from, err := v.find(oldName, false)
 		if err != nil {
 			return err
 		}
 		to, err := v.find(newName, false)
 		if err == nil {
-			err = checkRename(from, to, oldName == newName)
+			err = checkRename(from, to)
 		}
 		if err != nil {
 			return wrap("to", newName, err)
@@ -153,9 +153,11 @@ func (v view) Rename(oldName, newName string) error {
 	})
 }
 
-func checkRename(from, to place, same bool) error {
+func checkRename(from, to place) error {
 	switch {
-	case to.node != nil && to.node.dir != nil && (same || to.node != from.node):
+	case from.node == nil:
+		return syscall.ENOENT
+	case to.node != nil && to.node.dir != nil:
 		return syscall.EEXIST
 	case from.dir == nil || to.dir == nil:
 		return syscall.EBUSY
@@ -274,7 +276,7 @@ func (v view) opened(name string, flag int) (*inode, place, error) {
 	return at.node, at, err
 }
 
-// bare takes off the wrapping of change, which names another operation.
+// bare takes the operation and the name off an error.
 func bare(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {

@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/updraft-ota/updraft/device"
+	"github.com/updraft-ota/updraft/engine"
+	"github.com/updraft-ota/updraft/internal/disk"
+	"github.com/updraft-ota/updraft/internal/document"
+	"github.com/updraft-ota/updraft/stages"
+)
+
+// Check checks documents by their kind, workflows against the device file if
+// one is among them, and gives the problems of all files at once as
+// [document.Problems].
+func Check(files []string) error {
+	var problems document.Problems
+	var dev *device.Config
+	var workflows []string
+	for _, name := range files {
+		kind, err := kindOf(name)
+		if err == nil && kind == "Device" {
+			var c device.Config
+			if c, err = LoadDevice(name); err == nil {
+				dev = &c
+			}
+		} else if err == nil {
+			workflows = append(workflows, name)
+		}
+		if problems, err = collect(problems, err); err != nil {
+			return err
+		}
+	}
+	v := stages.Config{}
+	for _, name := range workflows {
+		_, err := checkWorkflow(name, dev, v)
+		if problems, err = collect(problems, err); err != nil {
+			return err
+		}
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	return nil
+}
+
+func collect(all document.Problems, err error) (document.Problems, error) {
+	var some document.Problems
+	if errors.As(err, &some) {
+		return append(all, some...), nil
+	}
+	return all, err
+}
+
+func kindOf(name string) (string, error) {
+	data, err := disk.ReadFile(disk.OS(), name, maxDocument)
+	if err != nil {
+		return "", err
+	}
+	doc, err := document.Load(name, data)
+	if err != nil {
+		return "", err
+	}
+	kind := ""
+	if n := doc.Root.Get("kind"); n != nil {
+		kind = n.Text
+	}
+	if kind != "Device" && kind != "Workflow" {
+		return "", fmt.Errorf("%s: kind is %q, want Device or Workflow", name, kind)
+	}
+	return kind, nil
+}
+
+func checkWorkflow(name string, dev *device.Config, v stages.Config) (*engine.Graph, error) {
+	if dev == nil {
+		return readAlone(name, stages.Builtin(v))
+	}
+	return read(name, *dev, stages.Builtin(v))
+}

@@ -1,0 +1,48 @@
+// Package layout draws the project's rooms and the arrows between them.
+//
+// [Rooms] is the drawing: each room with the rooms that it may import. The
+// test holds every package to it, so that the arrow is drawn here first and
+// imported second. Arrows go down only.
+package layout
+
+// Module is the path of the Go module.
+const Module = "github.com/updraft-ota/updraft"
+
+// Rooms are the packages of the project below [Module], with the packages of
+// ours that each may import. A room that ends in "/..." speaks for all below it.
+// Tests may import more.
+var Rooms = map[string][]string{
+	"engine":            {"device", "internal/disk"},
+	"engine/workflow":   {"engine", "internal/document"},
+	"engine/journal":    {"engine", "internal/disk"},
+	"engine/storetest":  {"engine", "internal/disk"},
+	"device":            {"internal/disk", "internal/document"},
+	"stages":            {"engine", "device", "delta", "wasmhost", "internal/disk", "internal/trust"},
+	"delta":             {},
+	"wasmhost":          {"device", "delta", "internal/disk", "internal/trust", "wasm-sdk/abi"},
+	"wasm-sdk/abi":      {},
+	"wasm-sdk/go/...":   {"wasm-sdk/abi", "wasm-sdk/go"},
+	"agent":             {"engine", "engine/workflow", "engine/journal", "device", "stages", "delta", "wasmhost", "wasm-sdk/abi", "internal/disk", "internal/document", "internal/trust"},
+	"internal/document": {},
+	"internal/disk":     {},
+	"internal/trust":    {"internal/disk"},
+	"internal/layout":   {},
+	"cmd/updraft":       {Anything},
+	"examples/...":      {"wasm-sdk/go"},
+	"bench/...":         {Anything},
+}
+
+// Anything stands for every room.
+const Anything = "*"
+
+// Heavy are the libraries that one room hides from all others, tests and
+// commands included.
+var Heavy = map[string][]string{
+	"github.com/tetratelabs/wazero":  {"wasmhost"},
+	"github.com/dgraph-io/badger/v4": {"engine/journal"},
+	"github.com/klauspost/compress":  {"delta"},
+	"github.com/expr-lang/expr":      {"engine/workflow"},
+	"go.yaml.in/yaml/v4":             {"internal/document"},
+
+	"github.com/spf13/cobra": {"cmd/updraft"},
+}

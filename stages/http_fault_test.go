@@ -1,0 +1,161 @@
+package stages
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// canary stands in the query of every address: no error or event may show it.
+const canary = "canary-7f3a"
+
+// faulty is a file server that can be made to misbehave. It counts the bytes of
+// bodies that it sent, and keeps the head of each request.
+type faulty struct {
+	url  string
+	sent atomic.Int64
+	// serve answers request n, from 1.
+	serve func(n int, w http.ResponseWriter, r *http.Request)
+
+	mu       sync.Mutex
+	requests []*http.Request
+}
+
+func newFaulty(t testing.TB, serve func(f *faulty, n int, w http.ResponseWriter, r *http.Request)) *faulty {
+	t.Helper()
+	f := &faulty{}
+	f.serve = func(n int, w http.ResponseWriter, r *http.Request) { serve(f, n, w, r) }
+	s := httptest.NewServer(f)
+	t.Cleanup(s.Close)
+	f.url = s.URL
+	return f
+}
+
+func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	f.requests = append(f.requests, r)
+	n := len(f.requests)
+	f.mu.Unlock()
+	f.serve(n, w, r)
+}
+
+func (f *faulty) asked() []*http.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.requests
+}
+
+// ranges lists what the requests asked for, such as "all 5-".
+func (f *faulty) ranges() string {
+	var all []string
+	for _, r := range f.asked() {
+		text, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
+		if !ok {
+			text = "all"
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, " ")
+}
+
+// send writes a part of a body and counts it; the answer's head goes first.
+func (f *faulty) send(w http.ResponseWriter, p []byte) error {
+	n, err := w.Write(p)
+	f.sent.Add(int64(n))
+	if err == nil {
+		err = http.NewResponseController(w).Flush()
+	}
+	return err
+}
+
+// cut breaks the connection off.
+func cut() { panic(http.ErrAbortHandler) }
+
+// file answers as a correct server does, and after most bytes it breaks off.
+func (f *faulty) file(w http.ResponseWriter, r *http.Request, body []byte, etag string, most int) {
+	h := w.Header()
+	if etag != "" {
+		h.Set("ETag", etag)
+	}
+	from, code := 0, http.StatusOK
+	if text, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes="); ok && (r.Header.Get("If-Range") == "" || r.Header.Get("If-Range") == etag) {
+		from, _ = strconv.Atoi(strings.TrimSuffix(text, "-"))
+		if from >= len(body) {
+			h.Set("Content-Range", fmt.Sprintf("bytes */%d", len(body)))
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			return
+		}
+		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(body)-1, len(body)))
+		code = http.StatusPartialContent
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)-from))
+	w.WriteHeader(code)
+	rest := body[from:]
+	if most < len(rest) {
+		_ = f.send(w, rest[:most])
+		cut()
+	}
+	_ = f.send(w, rest)
+}
+
+const whole = 1 << 62 // of file: never breaks off
+
+// fill gives n bytes that do not repeat.
+func fill(n int, seed uint64) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		seed ^= seed << 13
+		seed ^= seed >> 7
+		seed ^= seed << 17
+		b[i] = byte(seed)
+	}
+	return b
+}
+
+func hexOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// meter counts what a client reads off its connections.
+type meter struct {
+	net.Conn
+	n *atomic.Int64
+}
+
+func (m meter) Read(p []byte) (int, error) {
+	n, err := m.Conn.Read(p)
+	m.n.Add(int64(n))
+	return n, err
+}
+
+// leaks fails the test if the canary is in text.
+func leaks(t testing.TB, text string) {
+	t.Helper()
+	if strings.Contains(text, canary) {
+		t.Errorf("the query is shown: %s", text)
+	}
+}
+
+// sink takes the bytes of step "in" into memory.
+type sinkBuffer struct{ bytes []byte }
+
+func (b *sinkBuffer) WriteAt(p []byte, off int64) (int, error) {
+	if need := int(off) + len(p); need > len(b.bytes) {
+		b.bytes = append(b.bytes, make([]byte, need-len(b.bytes))...)
+	}
+	return copy(b.bytes[off:], p), nil
+}
+
+func (b *sinkBuffer) Sync() error { return nil }
+
+func (b *sinkBuffer) equal(want []byte) bool { return bytes.Equal(b.bytes, want) }

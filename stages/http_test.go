@@ -1,0 +1,490 @@
+package stages
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/updraft-ota/updraft/engine"
+	"github.com/updraft-ota/updraft/internal/trust"
+)
+
+const (
+	size = 100_000
+	half = 40_000 // where the first connection breaks in most cases
+)
+
+// TestFaults breaks the first connection of most cases after half bytes. Each
+// case ends complete, or with a clear code.
+func TestFaults(t *testing.T) {
+	body, other := fill(size, 1), fill(size, 2)
+	// then serves the first request from body, broken off, and the rest by next.
+	then := func(etag string, next func(f *faulty, w http.ResponseWriter, r *http.Request)) func(*faulty, int, http.ResponseWriter, *http.Request) {
+		return func(f *faulty, n int, w http.ResponseWriter, r *http.Request) {
+			if n == 1 {
+				f.file(w, r, body, etag, half)
+				return
+			}
+			if next == nil || r.Header.Get("Range") == "" {
+				f.file(w, r, body, etag, whole)
+				return
+			}
+			next(f, w, r)
+		}
+	}
+	always := func(serve func(f *faulty, w http.ResponseWriter, r *http.Request)) func(*faulty, int, http.ResponseWriter, *http.Request) {
+		return func(f *faulty, _ int, w http.ResponseWriter, r *http.Request) { serve(f, w, r) }
+	}
+	part := func(contentRange string) func(*faulty, http.ResponseWriter, *http.Request) {
+		return func(f *faulty, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("ETag", `"1"`)
+			if contentRange != "" {
+				w.Header().Set("Content-Range", contentRange)
+			}
+			w.WriteHeader(http.StatusPartialContent)
+			_ = f.send(w, body[half:])
+		}
+	}
+	const twice = "all 40000- all"
+	for _, tt := range []struct {
+		name   string
+		serve  func(f *faulty, n int, w http.ResponseWriter, r *http.Request)
+		code   string
+		ranges string // "": not compared
+		most   int64  // bytes sent; 0: not compared
+	}{
+		{"cut, strong ETag", then(`"1"`, nil), "", "all 40000-", size},
+		{"cut, no ETag: the digest decides", then("", nil), "", "all 40000-", size},
+		{"cut, weak ETag: the digest decides", then(`W/"1"`, nil), "", "all 40000-", size},
+		{"200 for 206", then(`"1"`, func(f *faulty, w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("Range")
+			f.file(w, r, body, `"1"`, whole)
+		}), "", "all 40000-", half + size},
+		{"200 for 206, no ETag", then("", func(f *faulty, w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("Range")
+			f.file(w, r, body, "", whole)
+		}), "", "all 40000-", half + size},
+		{"ETag changes half-way", func(f *faulty, n int, w http.ResponseWriter, r *http.Request) {
+			if n == 1 {
+				f.file(w, r, other, `"old"`, half)
+			} else {
+				f.file(w, r, body, `"new"`, whole)
+			}
+		}, "", twice, 0},
+		{"ETag changes half-way, If-Range not understood", func(f *faulty, n int, w http.ResponseWriter, r *http.Request) {
+			r.Header.Del("If-Range")
+			if n == 1 {
+				f.file(w, r, other, `"old"`, half)
+			} else {
+				f.file(w, r, body, `"new"`, whole)
+			}
+		}, "", twice, 0},
+		{"weak ETag, other bytes", func(f *faulty, n int, w http.ResponseWriter, r *http.Request) {
+			if n == 1 {
+				f.file(w, r, other, `W/"1"`, half)
+			} else {
+				f.file(w, r, body, `W/"1"`, whole)
+			}
+		}, "", twice, 2*size + half},
+		{"strong ETag, other bytes", then(`"1"`, func(f *faulty, w http.ResponseWriter, r *http.Request) {
+			f.file(w, r, other, `"1"`, whole)
+		}), "digest", "all 40000-", size},
+		{"Content-Range from another byte", then(`"1"`, part("bytes 0-59999/100000")), "", twice, 0},
+		{"Content-Range one byte late", then(`"1"`, part("bytes 40001-99999/100000")), "", twice, 0},
+		{"Content-Range of a larger file", then(`"1"`, part("bytes 40000-99999/100001")), "", twice, 0},
+		{"Content-Range of a smaller file", then(`"1"`, part("bytes 40000-99999/99999")), "", twice, 0},
+		{"Content-Range backwards", then(`"1"`, part("bytes 40000-39999/100000")), "", twice, 0},
+		{"Content-Range negative", then(`"1"`, part("bytes -40000-99999/100000")), "", twice, 0},
+		{"Content-Range overflows", then(`"1"`, part("bytes 40000-99999/9223372036854775808")), "", twice, 0},
+		{"Content-Range in other units", then(`"1"`, part("lines 40000-99999/100000")), "", twice, 0},
+		{"no Content-Range", then(`"1"`, part("")), "", twice, 0},
+		{"Content-Range without a total", then(`"1"`, part("bytes 40000-99999/*")), "", "all 40000-", size},
+		{"less than asked, then the rest", then(`"1"`, func(f *faulty, w http.ResponseWriter, r *http.Request) {
+			var from int
+			_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
+			to := min(from+30_000, size)
+			w.Header().Set("ETag", `"1"`)
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to-1, size))
+			w.WriteHeader(http.StatusPartialContent)
+			_ = f.send(w, body[from:to])
+		}), "", "all 40000- 70000-", size},
+		{"multipart ranges", then(`"1"`, func(f *faulty, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "multipart/byteranges; boundary=x")
+			w.WriteHeader(http.StatusPartialContent)
+			_ = f.send(w, []byte("--x\r\n\r\n"))
+		}), "", twice, 0},
+		{"416 for the rest", then(`"1"`, func(_ *faulty, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Range", "bytes */100")
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		}), "", twice, 0},
+		{"a part that nobody asked for", always(func(f *faulty, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Range", "bytes 0-99999/100000")
+			w.WriteHeader(http.StatusPartialContent)
+			_ = f.send(w, body)
+		}), "protocol", "all all all all", 0},
+		{"other bytes", always(func(f *faulty, w http.ResponseWriter, r *http.Request) { f.file(w, r, other, `"1"`, whole) }), "digest", "all", size},
+		{"shorter", always(func(f *faulty, w http.ResponseWriter, r *http.Request) { f.file(w, r, body[:half], `"1"`, whole) }), "size", "all all all all", 0},
+		{"shorter, without a length", always(func(f *faulty, w http.ResponseWriter, _ *http.Request) { _ = f.send(w, body[:half]) }), "size", "", 0},
+		{"longer", always(func(f *faulty, w http.ResponseWriter, r *http.Request) {
+			f.file(w, r, append(body[:size:size], 0), `"1"`, whole)
+		}), "size", "all all all all", 0},
+		{"longer by one, without a length", always(func(f *faulty, w http.ResponseWriter, _ *http.Request) { _ = f.send(w, append(body[:size:size], 0)) }), "size", "all", size + 1},
+		{"gzip", always(func(f *faulty, w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			f.file(w, r, body, `"1"`, whole)
+		}), "protocol", "all", 0},
+		{"404", always(func(_ *faulty, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }), "http_404", "all", 0},
+		{"403", always(func(_ *faulty, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }), "http_403", "all", 0},
+		{"410 for the rest", then(`"1"`, func(_ *faulty, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(410) }), "http_410", "all 40000-", 0},
+		{"300", always(func(_ *faulty, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(300) }), "http_300", "all", 0},
+		{"503 for ever", always(func(_ *faulty, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }), "http_503", "all all all all", 0},
+		{"a redirect to nowhere", always(func(_ *faulty, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(302) }), "redirect", "all", 0},
+		{"a redirect to a file", always(func(_ *faulty, w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "file:///etc/passwd?"+canary)
+			w.WriteHeader(302)
+		}), "redirect", "all", 0},
+		{"a redirect that cannot be read", always(func(_ *faulty, w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "http://x:y:z/%zz?"+canary)
+			w.WriteHeader(302)
+		}), "redirect", "all", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFaulty(t, tt.serve)
+			r := newRig(t)
+			res := r.must(t, tt.code, body, r.fetch(f.url+"/x?"+canary, body))
+			if tt.ranges != "" && f.ranges() != tt.ranges {
+				t.Errorf("requests %q, want %q", f.ranges(), tt.ranges)
+			}
+			if sent := f.sent.Load(); tt.most > 0 && sent > tt.most {
+				t.Errorf("%d bytes sent, want %d at most", sent, tt.most)
+			}
+			if tt.code != "" && res.Step != "f0" {
+				t.Errorf("failed in step %q, want f0: %s", res.Step, res.Message)
+			}
+			for _, q := range f.asked() {
+				if q.Header.Get("Accept-Encoding") != "identity" {
+					t.Errorf("asked for the encoding %q", q.Header.Get("Accept-Encoding"))
+				}
+				if v := q.Header.Get("If-Range"); v != "" && strong(v) == "" {
+					t.Errorf("asked with If-Range %s", v)
+				}
+			}
+		})
+	}
+}
+
+func TestEndlessBodyStopsAtItsSize(t *testing.T) {
+	body := fill(size, 1)
+	f := newFaulty(t, func(f *faulty, _ int, w http.ResponseWriter, r *http.Request) {
+		for err := f.send(w, body); err == nil && r.Context().Err() == nil; {
+			err = f.send(w, body)
+		}
+	})
+	r := newRig(t)
+	r.must(t, "size", nil, r.fetch(f.url+"/x", body))
+	if n := r.read.Load(); n > size+64<<10 {
+		t.Errorf("%d bytes were read, want at most %d", n, size+64<<10)
+	}
+	if n := len(f.asked()); n != 1 {
+		t.Errorf("%d requests, want 1", n)
+	}
+}
+
+// reading tells when the first Read of a body begins.
+type reading struct {
+	http.RoundTripper
+	began chan struct{}
+	once  sync.Once
+}
+
+func (r *reading) RoundTrip(q *http.Request) (*http.Response, error) {
+	resp, err := r.RoundTripper.RoundTrip(q)
+	if err == nil {
+		resp.Body = readingBody{resp, r, resp.Body}
+	}
+	return resp, err
+}
+
+type readingBody struct {
+	resp *http.Response
+	r    *reading
+	body interface {
+		Read([]byte) (int, error)
+		Close() error
+	}
+}
+
+func (b readingBody) Read(p []byte) (int, error) {
+	b.r.once.Do(func() { close(b.r.began) })
+	return b.body.Read(p)
+}
+func (b readingBody) Close() error { return b.body.Close() }
+
+// TestSlowBody sends bytes one by one, one a second, on a clock that the server moves.
+func TestSlowBody(t *testing.T) {
+	body := fill(size, 1)
+	r := newRig(t)
+	watch := &reading{RoundTripper: r.c.HTTP, began: make(chan struct{})}
+	r.c.HTTP = watch
+	var stopped time.Duration
+	f := newFaulty(t, func(f *faulty, n int, w http.ResponseWriter, q *http.Request) {
+		if n > 1 {
+			f.file(w, q, body, `"1"`, whole)
+			return
+		}
+		w.Header().Set("ETag", `"1"`)
+		_ = f.send(w, body[:1])
+		<-watch.began
+		for i := 1; q.Context().Err() == nil; i++ {
+			if i < size {
+				_ = f.send(w, body[i:i+1])
+			}
+			r.clock.Advance(time.Second)
+			runtime.Gosched()
+		}
+	})
+	r.tell = func(e engine.Event) {
+		if e.Kind == engine.EventRetry {
+			stopped = r.clock.Mono()
+			if !strings.Contains(e.Text, "less than 30720 bytes in 30s") {
+				t.Errorf("the retry says %q", e.Text)
+			}
+		}
+	}
+	r.must(t, "", body, r.fetch(f.url+"/x?"+canary, body))
+	if stopped < 30*time.Second {
+		t.Errorf("given up after %v, want 30s", stopped)
+	}
+	if got := f.ranges(); got == "all" || len(f.asked()) != 2 {
+		t.Errorf("requests %q, want two, the second for the rest", got)
+	}
+}
+
+// TestSlowSink lets the clock run while nobody reads: that is not the server's fault.
+func TestSlowSink(t *testing.T) {
+	body := fill(2<<20, 1)
+	f := newFaulty(t, func(f *faulty, _ int, w http.ResponseWriter, q *http.Request) { f.file(w, q, body, `"1"`, whole) })
+	r := newRig(t)
+	r.tell = func(e engine.Event) {
+		if e.Kind == engine.EventProgress && e.Done < int64(len(body)) {
+			r.clock.Advance(10 * time.Minute)
+			runtime.Gosched()
+		}
+	}
+	r.must(t, "", body, r.fetch(f.url+"/x", body))
+	if f.ranges() != "all" {
+		t.Errorf("requests %q, want one", f.ranges())
+	}
+}
+
+func TestNoAnswer(t *testing.T) {
+	body := fill(size, 1)
+	r := newRig(t)
+	f := newFaulty(t, func(f *faulty, n int, w http.ResponseWriter, q *http.Request) {
+		for n == 1 && q.Context().Err() == nil {
+			r.clock.Advance(time.Second)
+			runtime.Gosched()
+		}
+		f.file(w, q, body, `"1"`, whole)
+	})
+	r.must(t, "", body, r.fetch(f.url+"/x", body))
+	if f.ranges() != "all all" {
+		t.Errorf("requests %q, want two", f.ranges())
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	body := fill(size, 1)
+	for _, tt := range []struct {
+		name, header string
+		code         int
+		least, most  time.Duration
+	}{
+		{"seconds", "90", 429, 90 * time.Second, 91 * time.Second},
+		{"a date", time.Unix(1_800_000_120, 0).UTC().Format(http.TimeFormat), 503, 119 * time.Second, 121 * time.Second},
+		{"a date gone by", time.Unix(1_700_000_000, 0).UTC().Format(http.TimeFormat), 503, time.Second, 2 * time.Second},
+		{"a year", "31536000", 429, time.Hour, time.Hour + time.Second},
+		{"nonsense", "soon", 429, time.Second, 2 * time.Second},
+		{"negative", "-5", 429, time.Second, 2 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFaulty(t, func(f *faulty, n int, w http.ResponseWriter, q *http.Request) {
+				if n == 1 {
+					w.Header().Set("Retry-After", tt.header)
+					w.WriteHeader(tt.code)
+					return
+				}
+				f.file(w, q, body, `"1"`, whole)
+			})
+			r := newRig(t)
+			r.must(t, "", body, r.fetch(f.url+"/x", body))
+			if took := r.clock.Mono(); took < tt.least || took > tt.most {
+				t.Errorf("waited %v, want %v to %v", took, tt.least, tt.most)
+			}
+		})
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	body := fill(size, 1)
+	var authorization []string
+	f := newFaulty(t, func(f *faulty, _ int, w http.ResponseWriter, q *http.Request) {
+		var left int
+		_, _ = fmt.Sscanf(q.URL.Path, "/%d", &left)
+		_, password, _ := q.BasicAuth()
+		authorization = append(authorization, password)
+		if left == 0 {
+			f.file(w, q, body, `"1"`, whole)
+			return
+		}
+		w.Header().Set("Location", fmt.Sprintf("/%d?%s", left-1, canary))
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	})
+	r := newRig(t)
+	r.must(t, "", body, r.fetch(strings.Replace(f.url, "//", "//user:"+canary+"@", 1)+"/5?"+canary, body))
+	if len(authorization) != 6 || authorization[5] != canary {
+		t.Errorf("passwords %q, want one in each of six requests", authorization)
+	}
+	r = newRig(t)
+	r.must(t, "redirect", nil, r.fetch(f.url+"/6?"+canary, body))
+
+	authorization = nil
+	first := newFaulty(t, func(_ *faulty, _ int, w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Location", f.url+"/0")
+		w.WriteHeader(http.StatusFound)
+	})
+	r = newRig(t)
+	r.must(t, "", body, r.fetch(strings.Replace(first.url, "//", "//user:"+canary+"@", 1)+"/", body))
+	if len(authorization) != 1 || authorization[0] != "" {
+		t.Errorf("the other host got the passwords %q, want none", authorization)
+	}
+}
+
+func TestRedirectFromHTTPS(t *testing.T) {
+	plain := newFaulty(t, func(_ *faulty, _ int, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) })
+	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", plain.url+"/?"+canary)
+		w.WriteHeader(http.StatusMovedPermanently)
+	}))
+	t.Cleanup(secure.Close)
+	r := newRig(t)
+	r.c.HTTP = secure.Client().Transport
+	r.must(t, "redirect", nil, r.fetch(secure.URL+"/x?"+canary, []byte("x")))
+	if n := len(plain.asked()); n != 0 {
+		t.Errorf("%d requests without TLS, want none", n)
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t)
+	res := r.must(t, "network", nil, r.fetch("http://"+address+"/x?"+canary, []byte("x")))
+	if !strings.Contains(res.Message, "refused") {
+		t.Errorf("message %q, want the cause", res.Message)
+	}
+}
+
+func TestCancelledWhileReading(t *testing.T) {
+	body := fill(size, 1)
+	r := newRig(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	f := newFaulty(t, func(f *faulty, _ int, w http.ResponseWriter, q *http.Request) {
+		_ = f.send(w, body[:half])
+		cancel()
+		<-q.Context().Done()
+	})
+	r.ctx = ctx
+	if res, err := r.run(t, r.fetch(f.url+"/x", body)); err == nil {
+		t.Errorf("run = %+v, want the error of its context", res)
+	}
+}
+
+func TestWithoutDigest(t *testing.T) {
+	body := fill(size, 1)
+	for _, tt := range []struct{ name, etag, ranges string }{
+		{"strong ETag", `"1"`, "all 40000-"},
+		{"weak ETag", `W/"1"`, "all all"},
+		{"no ETag", "", "all all"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFaulty(t, func(f *faulty, n int, w http.ResponseWriter, q *http.Request) {
+				if n == 1 {
+					f.file(w, q, body, tt.etag, half)
+				}
+				f.file(w, q, body, tt.etag, whole)
+			})
+			r := newRig(t)
+			r.c.Trust = trust.Policy{Require: trust.None}
+			r.must(t, "", body, func() engine.Filter { return &Fetch{c: &r.c, URL: f.url + "/x"} })
+			if f.ranges() != tt.ranges {
+				t.Errorf("requests %q, want %q", f.ranges(), tt.ranges)
+			}
+		})
+	}
+}
+
+// TestCutAnywhere breaks the connection off after every number of bytes of a
+// small body.
+func TestCutEverywhere(t *testing.T) {
+	const n = 64 << 10
+	body := fill(n, 1)
+	step := 1
+	if testing.Short() {
+		step = 251
+	}
+	var at, left int // of this round: where to cut, and cuts left
+	f := newFaulty(t, func(f *faulty, _ int, w http.ResponseWriter, q *http.Request) {
+		if left > 0 {
+			left--
+			f.file(w, q, body, `"1"`, at)
+		} else {
+			f.file(w, q, body, `"1"`, whole)
+		}
+	})
+	for at = 0; at < n; at += step {
+		left = 1
+		f.sent.Store(0)
+		r := newRig(t)
+		r.must(t, "", body, r.fetch(f.url+"/x", body))
+		if sent := f.sent.Load(); sent != n || left != 0 {
+			t.Fatalf("cut after %d bytes: %d were sent, want %d", at, sent, n)
+		}
+	}
+}
+
+// TestCutAtRandom breaks a large body off 200 times.
+func TestCutAtRandom(t *testing.T) {
+	const n, cuts = 10_000_000, 200
+	body := fill(n, 1)
+	random := rand.New(rand.NewPCG(1, 2))
+	left := cuts
+	f := newFaulty(t, func(f *faulty, _ int, w http.ResponseWriter, q *http.Request) {
+		most := whole
+		if left > 0 {
+			left--
+			most = random.IntN(2 * n / cuts / 2)
+		}
+		f.file(w, q, body, `"1"`, most)
+	})
+	r := newRig(t)
+	r.must(t, "", body, r.fetch(f.url+"/x?"+canary, body))
+	if sent := f.sent.Load(); sent != n || left != 0 {
+		t.Errorf("%d bytes were sent with %d cuts left, want %d and 0", sent, left, n)
+	}
+}

@@ -1,0 +1,334 @@
+package stages
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/updraft-ota/updraft/device"
+	"github.com/updraft-ota/updraft/engine"
+	"github.com/updraft-ota/updraft/wasm-sdk/abi"
+	"github.com/updraft-ota/updraft/wasmhost"
+)
+
+// modules keeps what was compiled, by the digest of its bytes, so that a
+// module is compiled before the command is accepted and never again.
+type modules struct {
+	mu       sync.Mutex
+	compiled map[[32]byte]*wasmhost.Module
+}
+
+// loaded is a compiled module of one verb.
+type loaded struct{ *wasmhost.Module }
+
+func (l *loaded) wantsRandom() bool { return l.Manifest().Access == abi.Random }
+
+func (l *loaded) serves(p abi.Phase) bool {
+	m := l.Manifest()
+	return m.Serves(p)
+}
+
+// load compiles a module or gives the compiled one. What it wants and is not
+// granted is refused by name.
+func (m *modules) load(ctx context.Context, c *Config, name string, file func(string) ([]byte, error), granted []abi.Capability) (*loaded, error) {
+	if c.Modules == nil {
+		return nil, &engine.Refused{Code: "denied", Err: errors.New("this device runs no modules")}
+	}
+	wasm, err := file(name)
+	if err != nil {
+		return nil, fmt.Errorf("read module %s: %w", name, err)
+	}
+	sum := sha256.Sum256(wasm)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if have := m.compiled[sum]; have != nil {
+		return &loaded{have}, checkGrants(have, name, granted)
+	}
+	made, err := c.Modules.Load(ctx, wasm, wasmhost.Limits{Memory: c.moduleMemory()})
+	if err != nil {
+		return nil, &engine.Refused{Code: refusalCode(err), Err: fmt.Errorf("module %s: %w", name, err)}
+	}
+	m.compiled[sum] = made
+	debug.FreeOSMemory() // what compiling took is not needed again
+	return &loaded{made}, checkGrants(made, name, granted)
+}
+
+func checkGrants(m *wasmhost.Module, name string, granted []abi.Capability) error {
+	if err := m.Check(granted); err != nil {
+		return &engine.Refused{Code: refusalCode(err), Err: fmt.Errorf("module %s: %w", name, err)}
+	}
+	return nil
+}
+
+func refusalCode(err error) string {
+	var e *wasmhost.Error
+	if errors.As(err, &e) {
+		return string(e.Code)
+	}
+	return "invalid-module"
+}
+
+func (c *Config) moduleMemory() int64 {
+	if c.Module.Memory > 0 {
+		return c.Module.Memory
+	}
+	return 64 << 20
+}
+
+// installCapabilities are what an install step grants by itself: everything
+// that the roles of the step and the run's own bookkeeping need.
+var installCapabilities = []abi.Capability{abi.Facts, abi.Artifact, abi.Target, abi.Services, abi.State, abi.Resume, abi.Time}
+
+// compatCapabilities keep a compat module pure.
+var compatCapabilities = []abi.Capability{abi.Facts}
+
+func (s *Install) loadModule(ctx context.Context, file func(string) ([]byte, error)) (*loaded, error) {
+	if s.module != nil {
+		return s.module, nil
+	}
+	m, err := s.c.modules.load(ctx, s.c, s.Module, file, installCapabilities)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkRoles(m); err != nil {
+		return nil, err
+	}
+	s.module = m
+	return m, nil
+}
+
+// checkRoles refuses roles that the module does not have, roles that it has
+// and the step does not bind, and targets that the device grants to no module.
+func (s *Install) checkRoles(m *loaded) error {
+	roles := m.Manifest().Roles
+	refuse := func(format string, args ...any) error {
+		return &engine.Refused{Code: "denied", Err: fmt.Errorf("module %s: "+format, append([]any{s.Module}, args...)...)}
+	}
+	for _, pair := range []struct {
+		what        string
+		bound, want []string
+	}{{"artifact", s.artifactRoles(), roles.Artifacts}, {"target", s.targetRoles(), roles.Targets}} {
+		for _, r := range pair.bound {
+			if !slices.Contains(pair.want, r) {
+				return refuse("has no %s role %q (has %q)", pair.what, r, pair.want)
+			}
+		}
+		for _, r := range pair.want {
+			if !slices.Contains(pair.bound, r) {
+				return refuse("wants the %s role %q, which the step does not bind", pair.what, r)
+			}
+		}
+	}
+	for _, role := range s.targetRoles() {
+		name, _, _ := strings.Cut(s.Targets[role].Target, "@")
+		if !slices.Contains(s.c.Module.Grants, name) {
+			return refuse("wants the target %q, which the device file does not grant to modules (modules.grants: %q)", name, s.c.Module.Grants)
+		}
+	}
+	return nil
+}
+
+// Prepare compiles the module, so that what it wants is known and refused
+// before the command is accepted.
+func (s *Install) Prepare(ctx context.Context, files map[string][]byte) error {
+	if s.Module == "" {
+		return nil
+	}
+	_, err := s.loadModule(ctx, fromFiles(files))
+	return err
+}
+
+func fromFiles(files map[string][]byte) func(string) ([]byte, error) {
+	return func(name string) ([]byte, error) {
+		if data, ok := files[name]; ok {
+			return data, nil
+		}
+		return nil, fmt.Errorf("file %q was not stored with the workflow", name)
+	}
+}
+
+// runModule calls the module's phases up to commit.
+func (s *Install) runModule(ctx context.Context, t *engine.Task) error {
+	m, err := s.loadModule(ctx, t.File)
+	if err != nil {
+		return err
+	}
+	for _, ref := range s.Touches() {
+		if target := t.Targets[ref]; target.Type == device.Slots {
+			if err := client(t).Invalidate(ctx, target.Ref); err != nil {
+				return fmt.Errorf("invalidate %s: %w", target.Ref, err)
+			}
+		}
+	}
+	g, err := s.grants(ctx, t)
+	if err != nil {
+		return err
+	}
+	res, err := wasmhost.Install(ctx, m.Module, g)
+	return moduleEnd(t, res, err)
+}
+
+// moduleEnd turns what a phase returned into what the engine understands.
+func moduleEnd(t *engine.Task, res wasmhost.Result, err error) error {
+	var cancelled *wasmhost.Error
+	switch {
+	case errors.As(err, &cancelled) && cancelled.Code == wasmhost.Cancelled:
+		return errors.Join(engine.ErrCancelled, err)
+	case err != nil:
+		return moduleFailure(err)
+	case res.Class == abi.RetryLater:
+		return &engine.Retry{Err: errors.New("the module asks to be called later: " + res.Report.Details)}
+	case res.Class == abi.Incompatible:
+		return &engine.Refused{Code: "incompatible", Err: errors.New(res.Report.Details)}
+	}
+	if res.Report.Details != "" {
+		t.Log(res.Report.Details)
+	}
+	return nil
+}
+
+// moduleFailure gives a module's error its code, unless an error of the engine lies
+// below it: a download that can be tried again stays one.
+func moduleFailure(err error) error {
+	var retry *engine.Retry
+	var refused *engine.Refused
+	var failure *engine.Failure
+	var module *wasmhost.Error
+	if errors.As(err, &retry) || errors.As(err, &refused) || errors.As(err, &failure) || !errors.As(err, &module) {
+		return err
+	}
+	return &engine.Failure{Code: string(module.Code), Err: err}
+}
+
+// grants binds the step's roles to what the run resolved.
+func (s *Install) grants(ctx context.Context, t *engine.Task) (wasmhost.Grants, error) {
+	settings, err := json.Marshal(s.With)
+	if err != nil {
+		return wasmhost.Grants{}, fmt.Errorf("settings: %w", err)
+	}
+	facts, err := client(t).Facts(ctx)
+	if err != nil {
+		return wasmhost.Grants{}, err
+	}
+	g := wasmhost.Grants{Run: t.Run, Door: t.Door, Sources: map[string]wasmhost.Source{}, Targets: map[string]wasmhost.Target{},
+		Facts: facts, Settings: settings, Journal: checkpoints{t}, Clock: t.Clock(), Version: releaseVersion(t)}
+	for i, role := range s.artifactRoles() {
+		g.Sources[role] = sourceFor(t.In[i])
+	}
+	if len(t.In) == 1 {
+		g.Source = t.In[0].Digest()
+	}
+	for role, grant := range s.Targets {
+		target, ok := t.Targets[grant.Target]
+		if !ok {
+			if target, err = client(t).Resolve(ctx, grant.Target); err != nil {
+				return g, err
+			}
+		}
+		mode := wasmhost.Write
+		if grant.Mode == "read" {
+			mode = wasmhost.Read
+		}
+		g.Targets[role] = wasmhost.Target{Ref: target.Ref, Type: target.Type, Mode: mode, Quota: grant.Quota}
+	}
+	g.Log = func(_ int, line string) { t.Log(line) }
+	g.Progress = func(done, total int64, _ string) { t.Progress(done, total) }
+	g.Cancelled = func() bool { return errors.Is(t.Safe(ctx), engine.ErrCancelled) }
+	return g, nil
+}
+
+// Undo calls the module's rollback phase, if it has one. The door then puts
+// back the targets.
+func (s *Install) Undo(ctx context.Context, t *engine.Task) error {
+	if s.Module == "" {
+		return nil
+	}
+	m, err := s.loadModule(ctx, t.File)
+	if err != nil || !m.serves(abi.Rollback) {
+		return nil // without the module the door's undo is all there is
+	}
+	g, err := s.grants(ctx, t)
+	if err != nil {
+		return err
+	}
+	g.Sources, g.Cancelled = nil, nil
+	_, err = m.Call(ctx, abi.Rollback, g)
+	return err
+}
+
+// Clean calls the module's cleanup phase, if it has one.
+func (s *Install) Clean(ctx context.Context, t *engine.Task) error {
+	if s.Module == "" {
+		return nil
+	}
+	m, err := s.loadModule(ctx, t.File)
+	if err != nil || !m.serves(abi.Cleanup) {
+		return err
+	}
+	g, err := s.grants(ctx, t)
+	if err != nil {
+		return err
+	}
+	g.Sources = nil
+	_, err = m.Call(ctx, abi.Cleanup, g)
+	return err
+}
+
+// checkpoints keeps a module's checkpoint as the step's.
+type checkpoints struct{ t *engine.Task }
+
+func (c checkpoints) Last(context.Context) (p wasmhost.Checkpoint, err error) {
+	_, err = c.t.LastCheckpoint(&p)
+	return p, err
+}
+
+func (c checkpoints) Save(ctx context.Context, p wasmhost.Checkpoint) error {
+	return c.t.Checkpoint(ctx, p)
+}
+
+// moduleSource lends an engine's source to the module host, which knows no
+// engine: the state of a stream becomes opaque bytes.
+type moduleSource struct{ engine.Source }
+
+type randomSource struct {
+	moduleSource
+	io.ReaderAt
+}
+
+func sourceFor(src engine.Source) wasmhost.Source {
+	if r, ok := src.(engine.Random); ok {
+		return randomSource{moduleSource{src}, r}
+	}
+	return moduleSource{src}
+}
+
+func (m moduleSource) Open(ctx context.Context, state []byte) (wasmhost.Stream, error) {
+	var at engine.State
+	if state != nil {
+		if err := json.Unmarshal(state, &at); err != nil {
+			return nil, fmt.Errorf("state of the artifact: %w", err)
+		}
+	}
+	s, err := m.Source.Open(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	return moduleStream{s}, nil
+}
+
+type moduleStream struct{ engine.Stream }
+
+func (m moduleStream) Mark() ([]byte, error) {
+	at, err := m.Stream.Mark()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(at)
+}

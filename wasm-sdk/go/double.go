@@ -1,0 +1,284 @@
+//go:build !wasip1
+
+package updraft
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/updraft-ota/updraft/wasm-sdk/abi"
+)
+
+// Double is a device in memory that a vendor's unit tests run phases against,
+// natively. It exists on every platform but wasip1. The zero value has
+// nothing; fill the fields that the phase needs and look at them afterwards.
+//
+// It grants whatever is in it: capabilities, quotas, the rules of which
+// function belongs to which phase, and power cuts are the real host's, which
+// a module is tested against as a whole.
+type Double struct {
+	Facts     map[string]string
+	Settings  string            // JSON, "" for {}
+	Artifacts map[string][]byte // by role
+	// Targets holds contents by role, or by role/path for entries: what
+	// reading finds, and what Commit leaves.
+	Targets map[string][]byte
+	// Staged holds what was written and is not committed, by the same names.
+	Staged map[string][]byte
+	KV     map[string][]byte
+	Mark   []byte // nil: none
+	// Cancel makes Cancelled true.
+	Cancel bool
+	// Clock is what Now and Mono give; Sleep moves it.
+	Clock time.Time
+
+	// Logged and Report are what the module said.
+	Logged []string
+	Report abi.Result
+
+	open []opened
+}
+
+type opened struct {
+	name string
+	mode int32
+}
+
+// Call runs one phase of p as the host would and gives its return class. The
+// error is what the phase's function returned.
+func (d *Double) Call(p Phases, phase abi.Phase) (abi.Class, error) {
+	d.open = nil
+	s := &Step{host: host{d}}
+	var failed error
+	keep := func(f func(*Step) error) func(*Step) error {
+		if f == nil {
+			return nil
+		}
+		return func(s *Step) error { failed = f(s); return failed }
+	}
+	class := Phases{
+		Compat: keep(p.Compat), Prepare: keep(p.Prepare), Install: keep(p.Install), Commit: keep(p.Commit),
+		Rollback: keep(p.Rollback), Health: keep(p.Health), Cleanup: keep(p.Cleanup), Enumerate: keep(p.Enumerate),
+	}.call(s, phase)
+	return class, failed
+}
+
+// host is the twin of the one for wasip1.
+type host struct{ d *Double }
+
+func fill(p, text []byte) int32 {
+	if len(text) <= len(p) {
+		copy(p, text)
+	}
+	return int32(len(text))
+}
+
+func fillFrom[M map[string]V, V string | []byte](m M, name string, p []byte) int32 {
+	v, ok := m[name]
+	if !ok {
+		return int32(abi.ENOENT)
+	}
+	return fill(p, []byte(v))
+}
+
+func fillNames[M map[string]V, V any](m M, p []byte) int32 {
+	var list []byte
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		list = append(append(list, name...), 0)
+	}
+	return fill(p, list)
+}
+
+func (h host) log(level int, text string) {
+	h.d.Logged = append(h.d.Logged, strconv.Itoa(level)+" "+text)
+}
+func (h host) progress(int64, int64, string) {}
+func (h host) resultSet(p []byte) int32 {
+	var r abi.Result
+	if json.Unmarshal(p, &r) != nil {
+		return int32(abi.EINVAL)
+	}
+	h.d.Report = r
+	return 0
+}
+func (h host) cancelled() bool { return h.d.Cancel }
+func (h host) phaseInfo(p []byte) int32 {
+	text, err := json.Marshal(abi.Info{
+		Run: "double", ABI: "1.0", Artifacts: slices.Sorted(maps.Keys(h.d.Artifacts)), Targets: slices.Sorted(maps.Keys(h.d.Targets)),
+	})
+	if err != nil {
+		return int32(abi.EIO)
+	}
+	return fill(p, text)
+}
+func (h host) propGet(name string, p []byte) int32 { return fillFrom(h.d.Facts, name, p) }
+func (h host) propList(p []byte) int32             { return fillNames(h.d.Facts, p) }
+func (h host) configGet(_ string, p []byte) int32 {
+	text := h.d.Settings
+	if text == "" {
+		text = "{}"
+	}
+	return fill(p, []byte(text))
+}
+
+func (h host) add(name string, mode int32) int32 {
+	o := opened{name, mode}
+	if i := slices.Index(h.d.open, o); i >= 0 {
+		return int32(i)
+	}
+	h.d.open = append(h.d.open, o)
+	return int32(len(h.d.open) - 1)
+}
+
+func (h host) artOpen(role string) int32 {
+	if _, ok := h.d.Artifacts[role]; !ok {
+		return int32(abi.ENOENT)
+	}
+	return h.add(role, 0)
+}
+func (h host) artifact(i int32) []byte       { return h.d.Artifacts[h.d.open[i].name] }
+func (h host) artSize(i int32) int64         { return int64(len(h.artifact(i))) }
+func (h host) artDigest(int32, []byte) int32 { return int32(abi.EUNKNOWN) }
+func (h host) artRead(i int32, off int64, p []byte) int32 {
+	return readFrom(h.artifact(i), off, p)
+}
+
+func readFrom(b []byte, off int64, p []byte) int32 {
+	switch {
+	case off < 0:
+		return int32(abi.EINVAL)
+	case off >= int64(len(b)):
+		return 0
+	}
+	return int32(copy(p, b[off:]))
+}
+
+func (h host) tgtOpen(role string, mode int32) int32 {
+	return h.add(role, mode)
+}
+func (h host) tgtEntry(i int32, path string, _ uint32) int32 {
+	o := h.d.open[i]
+	name := o.name + "/" + path
+	if _, ok := h.d.Targets[name]; !ok && o.mode == abi.ModeRead {
+		return int32(abi.ENOENT)
+	}
+	return h.add(name, o.mode)
+}
+
+// content is what a handle reads: what is staged through it, or what is there.
+func (h host) content(i int32) []byte {
+	if o := h.d.open[i]; o.mode == abi.ModeRead {
+		return h.d.Targets[o.name]
+	}
+	return h.d.Staged[h.d.open[i].name]
+}
+func (h host) tgtWrite(i int32, off int64, p []byte) int32 {
+	o := h.d.open[i]
+	if off < 0 {
+		return int32(abi.EINVAL)
+	}
+	if o.mode != abi.ModeWrite {
+		return int32(abi.EDENIED)
+	}
+	b := h.d.Staged[o.name]
+	if n := off + int64(len(p)); n > int64(len(b)) {
+		b = append(b, make([]byte, n-int64(len(b)))...)
+	}
+	copy(b[off:], p)
+	if h.d.Staged == nil {
+		h.d.Staged = map[string][]byte{}
+	}
+	h.d.Staged[o.name] = b
+	return int32(len(p))
+}
+func (h host) tgtRead(i int32, off int64, p []byte) int32 { return readFrom(h.content(i), off, p) }
+func (h host) tgtTruncate(i int32, size int64) int32 {
+	name := h.d.open[i].name
+	if size < 0 || size > int64(len(h.d.Staged[name])) {
+		return int32(abi.EINVAL)
+	}
+	h.d.Staged[name] = h.d.Staged[name][:size]
+	return 0
+}
+func (h host) tgtSync(int32) int32   { return 0 }
+func (h host) tgtSize(i int32) int64 { return int64(len(h.content(i))) }
+func (h host) tgtClose(int32) int32  { return 0 }
+func (h host) tgtCommit(i int32) int32 {
+	if h.d.Targets == nil {
+		h.d.Targets = map[string][]byte{}
+	}
+	for name, b := range h.below(i) {
+		h.d.Targets[name] = b
+	}
+	return h.tgtAbort(i)
+}
+func (h host) tgtAbort(i int32) int32 {
+	for name := range h.below(i) {
+		delete(h.d.Staged, name)
+	}
+	return 0
+}
+
+// below copies what is staged for the target of a handle and its entries.
+func (h host) below(i int32) map[string][]byte {
+	role, found := h.d.open[i].name, map[string][]byte{}
+	for name, b := range h.d.Staged {
+		if name == role || strings.HasPrefix(name, role+"/") {
+			found[name] = b
+		}
+	}
+	return found
+}
+
+func (h host) svcCopy(src int32, soff int64, dst int32, doff, n int64) int64 {
+	b := h.artifact(src)
+	if soff < 0 || doff < 0 || n < -1 {
+		return int64(abi.EINVAL)
+	}
+	if h.d.Cancel {
+		return int64(abi.ECANCELED)
+	}
+	b = b[min(soff, int64(len(b))):]
+	if n >= 0 {
+		b = b[:min(n, int64(len(b)))]
+	}
+	return int64(h.tgtWrite(dst, doff, b))
+}
+
+func (h host) kvGet(key string, p []byte) int32 { return fillFrom(h.d.KV, key, p) }
+func (h host) kvPut(key string, p []byte) int32 {
+	if h.d.KV == nil {
+		h.d.KV = map[string][]byte{}
+	}
+	h.d.KV[key] = bytes.Clone(p)
+	return 0
+}
+func (h host) kvDel(key string) int32 { delete(h.d.KV, key); return 0 }
+func (h host) kvList(p []byte) int32  { return fillNames(h.d.KV, p) }
+func (h host) kvFlush() int32         { return 0 }
+func (h host) mark(p []byte) int32    { h.d.Mark = append([]byte{}, p...); return 0 }
+func (h host) lastMark(p []byte) int32 {
+	if h.d.Mark == nil {
+		return int32(abi.ENOENT)
+	}
+	return fill(p, h.d.Mark)
+}
+func (h host) now() int64  { return h.d.Clock.UnixMilli() }
+func (h host) mono() int64 { return h.d.Clock.UnixMilli() }
+func (h host) sleep(ms int64) int32 {
+	h.d.Clock = h.d.Clock.Add(time.Duration(ms) * time.Millisecond)
+	return 0
+}
+
+// random repeats, so that a test does.
+func (h host) random(p []byte) int32 {
+	for i := range p {
+		p[i] = byte(i)
+	}
+	return int32(len(p))
+}
