@@ -143,10 +143,26 @@ func (s *slots) invalidate(t Target, op Op) error {
 		delete(b.Stamps, t.Part)
 		return nil
 	})
-	if err == nil {
-		s.handles.anew(op.Run, t.Ref)
+	if err == nil && s.handles.isSpoilt(op.Run, t.Ref) {
+		if err = s.empty(s.files[t.Part]); err == nil {
+			s.handles.anew(op.Run, t.Ref)
+		}
 	}
 	return err
+}
+
+// empty drops what a failed sync may have lost, so that nobody goes on behind
+// it. A slot of a fixed size stays as it is; there the read-back at commit decides.
+func (s *slots) empty(file string) error {
+	at, err := look(s.fs, file)
+	if err != nil || at.missing || at.device || s.space > 0 {
+		return err
+	}
+	f, err := s.fs.OpenFile(at.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(0), f.Close())
 }
 
 // writable refuses a slot that a boot loader might start.

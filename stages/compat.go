@@ -17,7 +17,7 @@ import (
 // run.
 type Compat struct {
 	// Module is the vendor's compat module, a path beside the workflow.
-	Module string `yaml:"module,literal,required"`
+	Module string `yaml:"module,file,required"`
 	// With are the module's settings.
 	With map[string]any `yaml:"with"`
 

@@ -43,7 +43,7 @@ type Confirm struct {
 // exec and http, and what the answer must be.
 type Probe struct {
 	// Fact is a fact of the device file.
-	Fact string `yaml:"fact,literal"`
+	Fact string `yaml:"fact,fact"`
 	// File is a path on the device whose text, at most 64 KiB, is the answer.
 	File string `yaml:"file"`
 	// Exec is a command whose output is the answer; it must end with 0.

@@ -34,7 +34,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{clock: disk.NewVirtual(time.Unix(1_800_000_000, 0)), fs: disk.NewForgetful(), store: engine.NewMemory(), out: &sinkBuffer{}, id: "run-1", ctx: t.Context()}
+	r := &rig{clock: disk.NewVirtual(time.Unix(1_800_000_000, 0)), fs: disk.NewForgetful(), id: "run-1", ctx: t.Context()}
 	transport := NewTransport(nil).(*http.Transport)
 	dial := transport.DialContext
 	transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -45,6 +45,7 @@ func newRig(t testing.TB) *rig {
 		return meter{conn, &r.read}, nil
 	}
 	t.Cleanup(transport.CloseIdleConnections)
+	r.reset(t)
 	r.c = Config{HTTP: transport, Disk: r.fs, Trust: trust.Policy{Require: trust.SHA256}, DeltaMemory: 64 << 20, MinRate: 1 << 10, RateWindow: 30 * time.Second}
 	r.put(t, "/dev/a.img", nil)
 	r.put(t, "/dev/b.img", nil)
@@ -61,6 +62,17 @@ func newRig(t testing.TB) *rig {
 	}
 	r.door = door
 	return r
+}
+
+// reset forgets all runs.
+func (r *rig) reset(t testing.TB) {
+	t.Helper()
+	r.store, r.out, r.events = engine.NewMemory(), &sinkBuffer{}, nil
+	for _, name := range []string{"/state", "/guard.bin"} {
+		if err := disk.RemoveAll(r.fs, name); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (r *rig) put(t testing.TB, name string, data []byte) {

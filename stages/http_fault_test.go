@@ -2,6 +2,7 @@ package stages
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -42,7 +43,7 @@ func newFaulty(t testing.TB, serve func(f *faulty, n int, w http.ResponseWriter,
 
 func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
-	f.requests = append(f.requests, r)
+	f.requests = append(f.requests, r.Clone(context.Background()))
 	n := len(f.requests)
 	f.mu.Unlock()
 	f.serve(n, w, r)
@@ -67,10 +68,10 @@ func (f *faulty) ranges() string {
 	return strings.Join(all, " ")
 }
 
-// send writes a part of a body and counts it; the answer's head goes first.
+// send counts a part of a body and writes it; the answer's head goes first.
 func (f *faulty) send(w http.ResponseWriter, p []byte) error {
-	n, err := w.Write(p)
-	f.sent.Add(int64(n))
+	f.sent.Add(int64(len(p))) // before the other side can be done with it
+	_, err := w.Write(p)
 	if err == nil {
 		err = http.NewResponseController(w).Flush()
 	}

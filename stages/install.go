@@ -22,7 +22,7 @@ import (
 type Install struct {
 	// Module is the vendor's install module, a path beside the workflow.
 	// Without it the artifact is copied as it is.
-	Module string `yaml:"module,literal"`
+	Module string `yaml:"module,file"`
 	// Artifacts gives each of the module's artifact roles the step whose
 	// bytes it reads. Without a module there is one, of any name.
 	Artifacts map[string]string `yaml:"artifacts,literal,required"`
@@ -44,7 +44,7 @@ type Install struct {
 type Grant struct {
 	// Target is a target of the device file: a slot pair as "name@inactive",
 	// a directory or a file as its name.
-	Target string `yaml:"target,literal,required"`
+	Target string `yaml:"target,target,required"`
 	// Mode is write, the default, or read.
 	Mode string `yaml:"mode"`
 	// Quota caps what may be written, such as 512MiB. The default is what the target holds.
@@ -225,4 +225,42 @@ func releaseVersion(t *engine.Task) string {
 		return v
 	}
 	return t.Run
+}
+
+// Plan lists what would be written: exactly the artifact's size without a
+// module, at most the grant's quota with one.
+func (s *Install) Plan(_ context.Context, t *engine.Task) ([]engine.Effect, error) {
+	var out []engine.Effect
+	for _, role := range s.targetRoles() {
+		grant := s.Targets[role]
+		target, ok := t.Targets[grant.Target]
+		if !ok {
+			continue // only read
+		}
+		e := engine.Effect{Step: t.Step, Kind: "write", Target: target.Ref, Undo: undoOf(target.Type), Certainty: engine.Exact}
+		switch {
+		case s.Module != "":
+			e.Bytes, e.Certainty = grant.Quota, engine.AtMost
+			if grant.Quota == 0 {
+				e.Bytes, e.Certainty = target.Space, engine.Unknown
+			}
+			e.Detail = fmt.Sprintf("by module %s as role %s", s.Module, role)
+		case t.In[0].Size() < 0:
+			e.Certainty = engine.Unknown
+		default:
+			e.Bytes = t.In[0].Size()
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+func undoOf(t device.Type) string {
+	switch t {
+	case device.Slots:
+		return "the running slot is not touched"
+	case device.Directory:
+		return "the new version is removed"
+	}
+	return "the file as it was is put back"
 }

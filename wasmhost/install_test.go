@@ -164,6 +164,7 @@ func TestManyEntries(t *testing.T) {
 	if _, err := Install(t.Context(), m, b.grants); err != nil {
 		t.Fatal(err)
 	}
+	delete(b.door.live, "rootfs@b") // the folder itself
 	if n := len(b.door.live); n != 900 || b.journal.most > checkpointSize {
 		t.Errorf("%d files, want 900; checkpoints up to %d bytes, want at most %d", n, b.journal.most, checkpointSize)
 	}

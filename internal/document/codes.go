@@ -40,7 +40,7 @@ const (
 var Codes = map[string]string{
 	Syntax:         "The file is not YAML.",
 	Encoding:       "The file is not UTF-8, or holds a control character.",
-	TooLarge:       "The file is larger than 1 MiB.",
+	TooLarge:       "The file is larger than 1 MiB, or has too many items.",
 	TooDeep:        "Lists and maps are nested more than 64 levels deep.",
 	NotOne:         "The file is empty, or holds more than one YAML document.",
 	Alias:          "Anchors, aliases and merge keys are not possible; write the value where it is needed.",

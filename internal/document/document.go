@@ -18,8 +18,8 @@
 //	err = doc.Decode(&file)
 //
 // What YAML can do beyond plain data is refused: aliases, anchors, merge keys,
-// tags, several documents. A file has at most [MaxBytes] and [MaxDepth] levels,
-// so that reading one costs a few times its own size in memory.
+// tags, several documents. A file has at most [MaxBytes], [MaxDepth] levels and
+// [MaxMarks] separators, so that reading one allocates less than 64 MiB, whatever it holds.
 //
 // Scalars keep their source text in string fields: an unquoted 1.10 stays 1.10
 // and yes stays yes. See [Document.Decode] for the types that fields can have,
@@ -43,6 +43,9 @@ import (
 const (
 	MaxBytes = 1 << 20
 	MaxDepth = 64 // levels of lists and maps
+	// MaxMarks bounds the memory that lists and maps take: what separates
+	// their items, which are line breaks and the characters , : [ and {.
+	MaxMarks = 1 << 14
 )
 
 // Document is a parsed file.
@@ -65,6 +68,10 @@ func Load(file string, data []byte) (*Document, error) {
 			Text: fmt.Sprintf("the file has %d bytes, %d are possible", len(data), MaxBytes)}}
 	}
 	text := strings.TrimPrefix(string(data), "\uFEFF")
+	if n := marks(text); n > MaxMarks {
+		return nil, Problems{{File: file, Line: 1, Column: 1, Code: TooLarge,
+			Text: fmt.Sprintf("the file has %d line breaks, commas, colons and opening brackets, %d are possible", n, MaxMarks)}}
+	}
 	d.split(text)
 	if p, ok := d.unreadable(); ok {
 		return nil, Problems{p}
@@ -80,6 +87,17 @@ func Load(file string, data []byte) (*Document, error) {
 	}
 	d.faults = b.faults.sorted()
 	return d, nil
+}
+
+func marks(text string) int {
+	n := 0
+	for i := range len(text) {
+		switch text[i] {
+		case '\n', ',', ':', '[', '{':
+			n++
+		}
+	}
+	return n
 }
 
 // Faults gives what Load found and let pass: duplicate keys, aliases, anchors,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -181,7 +182,8 @@ func TestHostile(t *testing.T) {
 		{"64 block levels", block(64), ""},
 		{"65 block levels", block(65), TooDeep},
 		{"65 mixed levels", "a:\n  - " + deepest[1:len(deepest)-1], TooDeep},
-		{"a million levels", strings.Repeat("[", MaxBytes), TooDeep},
+		{"a million levels", strings.Repeat("[", MaxBytes), TooLarge},
+		{"ten thousand levels", strings.Repeat("[", 10_000), TooDeep},
 		{"half a million dashes", strings.Repeat("- ", MaxBytes/2), TooDeep},
 		{"half a million question marks", strings.Repeat("? ", MaxBytes/2), TooDeep},
 		{"1 MiB", "a: " + strings.Repeat("x", MaxBytes-3), ""},
@@ -195,13 +197,13 @@ func TestHostile(t *testing.T) {
 		{"UTF-16", "\xff\xfea\x00", Encoding},
 		{"a line separator", "a: \u2028b", Encoding},
 		{"a lone carriage return", "a: 1\rb: 2", Encoding},
-		{"half a million items in a line", "[" + strings.Repeat("a,", MaxBytes/2-2) + "]", ""},
-		{"half a million umlauts in a line", "[" + strings.Repeat("ü,", MaxBytes/3-2) + "]", ""},
-		{"half a million aliases in a line", "[" + strings.Repeat("*a,", MaxBytes/3-2) + "]", Syntax},
-		{"a hundred thousand anchors in a line", "[" + strings.Repeat("&a x,", MaxBytes/5-2) + "]", Alias},
-		{"a hundred thousand duplicates in a line", "{" + strings.Repeat("a: 1,", MaxBytes/5-2) + "}", DuplicateKey},
+		{"many items in a line", "[" + strings.Repeat("a,", MaxMarks-1) + "]", ""},
+		{"too many items in a line", "[" + strings.Repeat("a,", MaxMarks) + "]", TooLarge},
+		{"many long items in a line", "[" + strings.Repeat("ümläut1234567890,", MaxMarks-1) + "]", ""},
+		{"many anchors in a line", "[" + strings.Repeat("&abcdefghijklmnopqrstuvwxyz x,", MaxMarks-1) + "]", Alias},
+		{"many duplicates in a line", "{" + strings.Repeat("a: 123456789012345678901234567890,", MaxMarks/2-1) + "}", DuplicateKey},
 		{"nested maps of one key", strings.Repeat("{a: ", 64) + "x" + strings.Repeat("}", 64), ""},
-		{"a hundred thousand duplicates", strings.Repeat("a: 1\n", 100_000), DuplicateKey},
+		{"many duplicates", strings.Repeat("a: 1\n", MaxMarks/2), DuplicateKey},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			doc, err := Load("f.yaml", []byte(tt.text))
@@ -222,6 +224,27 @@ func TestHostile(t *testing.T) {
 				t.Errorf("the message has %d bytes", n)
 			}
 		})
+	}
+}
+
+// TestMemory holds the bound that the package comment names.
+func TestMemory(t *testing.T) {
+	for name, text := range map[string]string{
+		"pairs":   "[" + strings.Repeat("a: , ", MaxMarks/2-1) + "]",
+		"nothing": "{" + strings.Repeat("a, ", MaxMarks-1) + "}",
+		"lists":   "[" + strings.Repeat("[x],", MaxMarks/2-1) + "]",
+	} {
+		text += strings.Repeat(" ", MaxBytes-len(text))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := Load("f.yaml", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		got := after.TotalAlloc - before.TotalAlloc
+		if t.Logf("%s: %d MiB allocated", name, got>>20); got > 64<<20 {
+			t.Errorf("%s: %d bytes allocated, want at most 64 MiB", name, got)
+		}
 	}
 }
 

@@ -365,8 +365,8 @@ func (c *collector) add(p Problem) {
 
 // clip shortens a text of the document for a message.
 func clip(text string) string {
-	if utf8.RuneCountInString(text) <= 60 {
-		return text
+	if short := head(text, 60); short != text {
+		return short + "…"
 	}
-	return string([]rune(text)[:60]) + "…"
+	return text
 }

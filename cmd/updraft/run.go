@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/updraft-ota/updraft/agent"
+	"github.com/updraft-ota/updraft/device"
+	"github.com/updraft-ota/updraft/engine"
+)
+
+// place names a device and its state directory.
+type place struct{ device, state string }
+
+// addPlace adds --device and --state to c.
+func addPlace(c *cobra.Command) *place {
+	at := &place{}
+	addDevice(c, &at.device)
+	c.Flags().StringVar(&at.state, "state", "", "state `DIR` (default .updraft beside the device file)")
+	must(c.MarkFlagDirname("state"))
+	return at
+}
+
+func addDevice(c *cobra.Command, to *string) {
+	c.Flags().StringVar(to, "device", "", "device `FILE` (required)")
+	must(c.MarkFlagFilename("device", "yaml", "yml"))
+}
+
+// dir is the state directory, as package agent finds it.
+func (a *place) dir() string {
+	if a.state != "" {
+		return a.state
+	}
+	return filepath.Join(filepath.Dir(a.device), ".updraft")
+}
+
+// flags are the flags that lead here again, for messages.
+func (a *place) flags() string {
+	text := "--device " + quoted(a.device)
+	if a.state != "" {
+		text += " --state " + quoted(a.state)
+	}
+	return text
+}
+
+// quoted makes a path fit for a shell, if it needs that.
+func quoted(path string) string {
+	if strings.ContainsAny(path, " \t\n'\"\\$`&|;<>()*?[]{}~#!") {
+		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	}
+	return path
+}
+
+// driving is what the commands have in common that drive a run.
+type driving struct {
+	*place
+	progress, restart *choice
+}
+
+const driveHelp = `
+Progress goes to standard error, as lines for people, and the result to standard
+output, as one line. With --progress json each event is a line of JSON on
+standard output instead:
+  seq     number of the event in this process, from 1
+  time    when, RFC 3339
+  run     id of the run
+  kind    run, step, progress, retry, restart, log or report
+  step    id of the step, if the event belongs to one
+  state   of kind run: accepted, resumed, waiting or the end; of kind step:
+          begin, done, skipped or undone; of kind restart: armed, restarting,
+          booted, confirmed or fell-back; of kind report: delivered or
+          undelivered
+  done    of kind progress: bytes so far
+  total   of kind progress: bytes in all, missing if not known
+  text    words for people
+  code    stable code of an error or a result
+The last line has the kind result and the fields run, state (succeeded, refused,
+rolled_back, failed, waiting or cancelled), code, step, message and exit, the
+exit code. Without that line the command ended with an error, which is on
+standard error.
+
+What happens when the update needs a restart says --restart:
+  ask       asks, then runs the restart command of the device file; the default
+            on a terminal
+  exit      exits 6; restart, then call updraft resume; the default elsewhere
+  exec      runs the restart command without asking
+  simulate  plays the boot loader on the device's boot files
+An interrupt stops the run at a safe point and exits 6.
+
+`
+
+func addDriving(c *cobra.Command) *driving {
+	d := &driving{place: addPlace(c)}
+	d.progress = addChoice(c, "progress", "how to show progress; auto is plain", "auto", "plain", "json")
+	d.restart = addChoice(c, "restart", "what to do when a restart is due; auto is ask on a terminal, otherwise exit",
+		"auto", "ask", "exit", "exec", "simulate")
+	return d
+}
+
+func (p *program) runCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "run WORKFLOW",
+		Short: "Run an update, or go on with it",
+		Long: `Run a workflow on a device until it has ended or waits. The same command with the
+same --id goes on with a run that was cut short, whatever cut it.
+` + driveHelp + exitHelp,
+		Example: "  updraft run update.yaml --device device.yaml --input release=http://host/release.json",
+		Args:    arguments("WORKFLOW"),
+	}
+	d := addDriving(c)
+	id := c.Flags().String("id", "", "`ID` of the run (default a random one, printed first)")
+	inputs := addInputs(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := needs(cmd, "device"); err != nil {
+			return err
+		}
+		if *id == "" {
+			*id = "run-" + strings.ToLower(rand.Text()[:10])
+			p.say("run %s", *id)
+		}
+		return p.drive(cmd.Context(), d, *id, func(ctx context.Context, a *agent.Agent) (engine.Result, error) {
+			graph, err := a.Read(args[0])
+			if err != nil {
+				return engine.Result{}, inputError(err)
+			}
+			values, err := typed(graph, *inputs)
+			if err != nil {
+				return engine.Result{}, err
+			}
+			return a.Run(ctx, engine.Command{CommandRef: engine.CommandRef{Plane: "local", ID: *id}, Run: *id, Graph: graph, Inputs: values})
+		})
+	}
+	return c
+}
+
+func (p *program) resumeCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "resume",
+		Short: "Go on with the unfinished run",
+		Long: `Go on with the run that was cut short or waits for a restart. Without one, reports
+that could not be delivered are tried again, and the exit code is 0: a device
+calls it at every start.
+` + driveHelp + exitHelp,
+		Example:           "  updraft resume --device device.yaml",
+		Args:              arguments(),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	d := addDriving(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := needs(cmd, "device"); err != nil {
+			return err
+		}
+		err := p.drive(cmd.Context(), d, "", resume)
+		if errors.Is(err, agent.ErrNothing) {
+			p.say("%v", err)
+			return nil
+		}
+		return err
+	}
+	return c
+}
+
+func resume(ctx context.Context, a *agent.Agent) (engine.Result, error) { return a.Resume(ctx) }
+
+// drive opens the device, lets first begin, goes on after a restart that the
+// user agreed to, and prints the result.
+func (p *program) drive(ctx context.Context, d *driving, run string, first func(context.Context, *agent.Agent) (engine.Result, error)) error {
+	config, err := agent.LoadDevice(d.device)
+	if err != nil {
+		return inputError(err)
+	}
+	mode, ask, err := p.restartMode(d.restart.value, config)
+	if err != nil {
+		return err
+	}
+	show := p.reporter(d)
+	var due string // what is to be restarted
+	events := func(e engine.Event) {
+		if run = e.Run; e.Kind == engine.EventRestart && e.State == "restarting" {
+			due = e.Text
+		}
+		show.event(e)
+	}
+	step := func(mode device.Mode, begin func(context.Context, *agent.Agent) (engine.Result, error)) (res engine.Result, err error) {
+		a, err := agent.Open(ctx, agent.Config{Device: d.device, State: d.state, Restart: mode, Events: events})
+		if err != nil {
+			return engine.Result{}, err
+		}
+		defer func() { err = errors.Join(err, a.Close()) }()
+		return begin(ctx, a)
+	}
+	res, err := step(mode, first)
+	if err == nil && res.State == engine.Waiting && ask && len(config.Restart[due].Exec) > 0 {
+		var yes bool
+		question := fmt.Sprintf("restart %s now with %s?", due, strings.Join(config.Restart[due].Exec, " "))
+		if yes, err = p.askYes(ctx, question); yes {
+			res, err = step(device.RestartExec, resume)
+		}
+	}
+	if ctx.Err() != nil && (errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled)) {
+		res, err = engine.Result{Run: run, State: engine.Waiting, Code: "interrupted", Message: err.Error()}, nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := show.result(res); err != nil {
+		return err
+	}
+	return ended(exitOf(res.State))
+}
+
+// restartMode is what the door is told, and whether the user is asked.
+func (p *program) restartMode(word string, config device.Config) (mode device.Mode, ask bool, err error) {
+	if _, person := p.terminal(); word == "auto" && person {
+		word = "ask"
+	}
+	switch word {
+	case "ask":
+		return device.RestartExit, true, nil
+	case "simulate":
+		return device.RestartSimulate, false, nil
+	case "exec":
+		if len(config.Restart) == 0 {
+			err = usagef("--restart exec: %s has no restart command (restart: {device: {exec: [PROGRAM]}})", strconv.Quote(config.File))
+		}
+		return device.RestartExec, false, err
+	}
+	return device.RestartExit, false, nil
+}
