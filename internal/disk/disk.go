@@ -2,10 +2,10 @@
 // that tests can own both.
 //
 // [OS] is the real file system; [Forgetful] is a fake that loses what was not
-// synced and fails on request. [WriteFile] replaces a small file so that a
-// power cut leaves the old content or the new one. A failed Sync is final: the
-// kernel may have dropped the data, so a caller gives the file up and writes a
-// new one.
+// synced and fails on request. [Real] and [Virtual] are the clocks that go with
+// them. [WriteFile] replaces a small file so that a power cut leaves the old
+// content or the new one. A failed Sync is final: the kernel may have dropped
+// the data, so a caller gives the file up and writes a new one.
 package disk
 
 import (

@@ -53,6 +53,8 @@ type Forgetful struct {
 	used   int64  // bytes in all live files
 }
 
+var _ FS = (*Forgetful)(nil)
+
 // Call is a call that is about to change something.
 type Call struct {
 	N int64 // running number, the first is 1

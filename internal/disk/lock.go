@@ -18,7 +18,7 @@ var ErrLocked = errors.New("locked")
 const ownerSize = 128
 
 // Held is a lock that is held. Close gives it back; so does the end of the
-// process, however it ends.
+// process, however it ends, and so does losing the last pointer to it.
 type Held struct{ file *os.File }
 
 // Lock takes the lock file at path, a path of the host, and makes it if it is

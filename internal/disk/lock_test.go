@@ -21,12 +21,14 @@ func TestMain(m *testing.M) {
 	if path == "" {
 		os.Exit(m.Run())
 	}
-	if _, err := Lock(path); err != nil {
+	held, err := Lock(path)
+	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	fmt.Println("held")
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the test is gone
+	_ = held.Close()
 }
 
 func TestLock(t *testing.T) {
