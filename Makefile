@@ -32,3 +32,6 @@ lint: ## vet, staticcheck, gofmt
 
 cross: ## build for the devices that people have
 	for a in amd64 arm arm64 riscv64 mipsle 386; do echo $$a; GOARCH=$$a CGO_ENABLED=0 $(GO) build -o /dev/null ./... || exit 1; done
+
+docs: ## write the generated reference anew
+	$(GO) test ./stages -run TestReference -update

@@ -26,7 +26,7 @@ type Written struct {
 
 const (
 	copyBuffer      = 256 << 10 // bytes
-	checkpointBytes = 1 << 20
+	checkpointBytes = 768 << 10 // with a buffer on its way this stays below 1 MiB
 	checkpointTime  = time.Second
 )
 
@@ -37,7 +37,7 @@ type copyState struct {
 }
 
 // Copy streams src into dst, from the step's last checkpoint if there is one.
-// About every 1 MiB or 1 s it syncs dst, marks the stream and saves both. It holds
+// At most every 1 MiB or 1 s it syncs dst, marks the stream and saves both. It holds
 // 256 KiB. More bytes than src promised, fewer, or others are a [*Failure]
 // with code size or digest.
 func (t *Task) Copy(ctx context.Context, src Source, dst Sink) (w Written, err error) {

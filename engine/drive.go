@@ -407,7 +407,8 @@ func (d *drive) guarding(ctx context.Context, s *Step, f func(context.Context) e
 			if d.e.c.Panics != nil && d.e.c.Panics(p) {
 				panic(p)
 			}
-			err = &Failure{"internal", fmt.Errorf("bug in verb %s: %v\n%s", s.Verb, p, firstLines(debug.Stack(), 20))}
+			d.event(Event{Kind: EventLog, Step: s.ID, Code: "panic", Text: string(firstLines(debug.Stack(), 40))})
+			err = &Failure{"internal", fmt.Errorf("bug in verb %s: %v", s.Verb, p)}
 		}
 	}()
 	return f(ctx)

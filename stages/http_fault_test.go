@@ -27,7 +27,10 @@ type faulty struct {
 	// serve answers request n, from 1.
 	serve func(n int, w http.ResponseWriter, r *http.Request)
 
+	forget bool // keep no requests
+
 	mu       sync.Mutex
+	n        int
 	requests []*http.Request
 }
 
@@ -35,16 +38,63 @@ func newFaulty(t testing.TB, serve func(f *faulty, n int, w http.ResponseWriter,
 	t.Helper()
 	f := &faulty{}
 	f.serve = func(n int, w http.ResponseWriter, r *http.Request) { serve(f, n, w, r) }
-	s := httptest.NewServer(f)
-	t.Cleanup(s.Close)
-	f.url = s.URL
+	f.listen(t, nil)
 	return f
 }
 
+// listen starts the server on l, or on a port of its own.
+func (f *faulty) listen(t testing.TB, l net.Listener) {
+	t.Helper()
+	s := httptest.NewUnstartedServer(f)
+	if l != nil {
+		s.Listener.Close()
+		s.Listener = l
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	f.url = s.URL
+}
+
+// pipes is a network in memory, which makes a connection cheap.
+type pipes struct {
+	dialled chan net.Conn
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func newPipes() *pipes { return &pipes{dialled: make(chan net.Conn), closed: make(chan struct{})} }
+
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case p.dialled <- there:
+		return here, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.dialled:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+
 func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
-	f.requests = append(f.requests, r.Clone(context.Background()))
-	n := len(f.requests)
+	if !f.forget {
+		f.requests = append(f.requests, r.Clone(context.Background()))
+	}
+	f.n++
+	n := f.n
 	f.mu.Unlock()
 	f.serve(n, w, r)
 }

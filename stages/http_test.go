@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -452,31 +453,65 @@ func TestWithoutDigest(t *testing.T) {
 	}
 }
 
-// TestCutEverywhere breaks the connection off after every number of bytes of a
-// small body.
+// TestCutEverywhere breaks a 64 KiB body off after every number of bytes:
+// in each of 256 runs after first, first+256, first+512 and so on.
 func TestCutEverywhere(t *testing.T) {
-	const n = 64 << 10
+	const n, stride = 64 << 10, 256
 	body := fill(n, 1)
+	var next atomic.Int64
+	f := newFaulty(t, func(f *faulty, _ int, w http.ResponseWriter, q *http.Request) {
+		var from int
+		_, _ = fmt.Sscanf(q.Header.Get("Range"), "bytes=%d-", &from)
+		to := int(next.Add(stride)) - stride
+		f.file(w, q, body, `"1"`, to-from)
+	})
+	f.forget = true
+	network := newPipes()
+	f.listen(t, network)
+	r := newRig(t)
+	r.c.HTTP.(*http.Transport).DialContext = network.dial
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // a third of the time otherwise
+	cuts := 0
+	r.tell = func(e engine.Event) {
+		if e.Kind == engine.EventRetry {
+			cuts++
+		}
+	}
 	step := 1
 	if testing.Short() {
-		step = 51
+		step = 37
 	}
-	var at, left atomic.Int64 // of this round: where to cut, and cuts left
-	f := newFaulty(t, func(f *faulty, _ int, w http.ResponseWriter, q *http.Request) {
+	for first := 0; first < stride; first += step {
+		next.Store(int64(first))
+		f.sent.Store(0)
+		cuts = 0
+		r.reset(t)
+		r.must(t, "", body, r.fetch(f.url+"/x", body))
+		if sent := f.sent.Load(); sent != n || cuts != n/stride {
+			t.Fatalf("cut from byte %d on: %d bytes were sent with %d cuts, want %d and %d", first, sent, cuts, n, n/stride)
+		}
+	}
+}
+
+// TestCutOnce breaks a body off once in each run.
+func TestCutOnce(t *testing.T) {
+	const n = 64 << 10
+	body := fill(n, 1)
+	var at atomic.Int64
+	f := newFaulty(t, func(f *faulty, i int, w http.ResponseWriter, q *http.Request) {
 		most := whole
-		if left.Add(-1) >= 0 {
+		if i%2 == 1 {
 			most = int(at.Load())
 		}
 		f.file(w, q, body, `"1"`, most)
 	})
 	r := newRig(t)
-	for cut := 0; cut < n; cut += step {
+	for cut := 0; cut < n; cut += 1021 {
 		at.Store(int64(cut))
-		left.Store(1)
 		f.sent.Store(0)
 		r.reset(t)
 		r.must(t, "", body, r.fetch(f.url+"/x", body))
-		if sent := f.sent.Load(); sent != n || left.Load() != -1 {
+		if sent := f.sent.Load(); sent != n {
 			t.Fatalf("cut after %d bytes: %d were sent, want %d", cut, sent, n)
 		}
 	}

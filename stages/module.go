@@ -219,8 +219,8 @@ func (s *Install) grants(ctx context.Context, t *engine.Task) (wasmhost.Grants, 
 	}
 	g := wasmhost.Grants{Run: t.Run, Door: t.Door, Sources: map[string]wasmhost.Source{}, Targets: map[string]wasmhost.Target{},
 		Facts: facts, Settings: settings, Journal: checkpoints{t}, Clock: t.Clock(), Version: releaseVersion(t)}
-	for i, role := range s.artifactRoles() {
-		g.Sources[role] = sourceFor(t.In[i])
+	for i, src := range t.In { // none when the step is undone or cleaned up
+		g.Sources[s.artifactRoles()[i]] = sourceFor(src)
 	}
 	if len(t.In) == 1 {
 		g.Source = t.In[0].Digest()

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	spoolChunk = 64 << 10 // bytes
-	spoolStep  = 1 << 20  // bytes between two savings
+	spoolChunk = 64 << 10  // bytes
+	spoolStep  = 768 << 10 // bytes between two savings
 	spoolPause = time.Second
 	spoolAnew  = 1 // times that a wrong file is fetched again
 )

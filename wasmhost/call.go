@@ -1,6 +1,7 @@
 package wasmhost
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -192,12 +193,9 @@ func (c *call) seal(ctx context.Context) error {
 
 // guest makes the instance, calls the phase and says how it ended.
 func (c *call) guest(ctx context.Context) (class abi.Class, err error) {
-	limit := installWall
+	limit := cmp.Or(c.g.Wall, c.m.limits.Wall, installWall)
 	if c.phase == abi.Compat {
-		limit = compatWall
-	}
-	if c.m.limits.Wall > 0 {
-		limit = c.m.limits.Wall
+		limit = cmp.Or(c.g.Wall, c.m.limits.Wall, compatWall)
 	}
 	ctx, stop := context.WithTimeoutCause(context.WithValue(ctx, callKey{}, c), limit, errWall)
 	defer stop()

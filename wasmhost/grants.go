@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"time"
 
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/internal/disk"
@@ -34,6 +35,8 @@ type Grants struct {
 	// Cancelled says whether the run is being cancelled.
 	Cancelled func() bool
 	Clock     disk.Clock
+	// Wall is the time that the phase may take, 0 for that of [Limits].
+	Wall time.Duration
 	// Version and Source go into the stamp of what is committed.
 	Version, Source string
 }
@@ -41,7 +44,7 @@ type Grants struct {
 // Mode is what a target is granted for.
 type Mode string
 
-// The modes. What may be written may be read.
+// The modes. What may be written may be opened for reading instead.
 const (
 	Read  Mode = "read"
 	Write Mode = "write"

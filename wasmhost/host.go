@@ -85,7 +85,7 @@ const (
 	installWall  = 10 * time.Minute
 	compatWall   = 5 * time.Second
 	copyPiece    = 256 << 10 // bytes moved at once by svc_copy and when draining
-	copyEvery    = 1 << 20   // bytes between two of its checkpoints
+	copyEvery    = 768 << 10 // bytes between two of its checkpoints; with a piece on its way below 1 MiB
 	copyInterval = time.Second
 )
 

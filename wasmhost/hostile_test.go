@@ -51,6 +51,13 @@ func TestGuestsThatDoNotEnd(t *testing.T) {
 			}
 		})
 	}
+	t.Run("limited by the grant", func(t *testing.T) {
+		b := newBench(nil, device.Slots)
+		b.grants.Wall = 20 * time.Millisecond
+		if _, err := try(t, asm{body: loop}, abi.Install, Limits{}, b.grants); !errors.Is(err, Wall) {
+			t.Errorf("error = %v, want wall", err)
+		}
+	})
 	t.Run("cancelled by the caller", func(t *testing.T) {
 		b := newBench(nil, device.Slots)
 		m, err := tryLoad(t, asm{body: loop}.bytes(t), Limits{})

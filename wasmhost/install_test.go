@@ -33,7 +33,7 @@ func TestInstallCopiesTheImage(t *testing.T) {
 	if len(b.door.handles) != 0 {
 		t.Errorf("%d handles are still open", len(b.door.handles))
 	}
-	t.Logf("%d ops, %d checkpoints of at most %d bytes", len(b.door.ops), b.journal.saves, b.journal.most)
+	t.Logf("%d ops, %d checkpoints of at most %d bytes", b.door.ops, b.journal.saves, b.journal.most)
 }
 
 // attempt runs f and reports whether the power was cut in it.
@@ -140,6 +140,22 @@ func TestRandomAccess(t *testing.T) {
 type stored struct {
 	*memorySource
 	io.ReaderAt
+}
+
+// The double for unit tests runs the same module; see its package.
+func TestEveryMethodOfTheSDK(t *testing.T) {
+	m := load(t, "every")
+	b := newBench([]byte("0123456789"), device.File)
+	b.grants.Targets["tree"] = Target{Ref: "app@run-1", Type: device.Directory, Mode: Write}
+	b.grants.Facts = map[string]string{"model": "gw", "serial": "1"}
+	b.grants.Settings = []byte(`{"slot": "b"}`)
+	r, err := Install(t.Context(), m, b.grants)
+	if err != nil || r.Report.Code != 7 || b.log[0] != "1 begin" {
+		t.Fatalf("result %+v, error %v, log %q", r, err, b.log)
+	}
+	if r, err := m.Call(t.Context(), abi.Health, b.grants); err != nil || r.Class != abi.OK {
+		t.Errorf("health: class %d, error %v", r.Class, err)
+	}
 }
 
 // Calls of one module may overlap.

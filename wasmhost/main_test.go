@@ -41,6 +41,7 @@ func build(dir string) (map[string][]byte, error) {
 	built := map[string][]byte{}
 	for name, folder := range map[string]string{
 		"install": "../examples/install-go", "compat": "../examples/compat-go", "tree": "testdata/tree",
+		"every": "../wasm-sdk/go/internal/every",
 	} {
 		out := filepath.Join(dir, name+".wasm")
 		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, "./"+folder)

@@ -229,8 +229,8 @@ func tgtRead(ctx context.Context, c *call, a args) int64 {
 	switch {
 	case off < 0 || !t.content():
 		return int64(abi.EINVAL)
-	case c.phase == abi.Commit && t.mode == abi.ModeWrite:
-		return int64(abi.EDENIED) // opening it would stage anew; mode read reads it
+	case t.mode != abi.ModeRead:
+		return int64(abi.EDENIED) // the door writes or reads through a handle, never both
 	}
 	if err := t.ensure(ctx); err != nil {
 		return c.errno(err)

@@ -1,4 +1,4 @@
-package crash
+package process
 
 import (
 	"bytes"
@@ -241,7 +241,7 @@ steps:
   - id: checked
     verify: {artifact: image}
   - id: write
-    install: {module: ../ab-slot.wasm, artifacts: {image: checked}, targets: {out: {target: rootfs@inactive, mode: write, quota: 64MiB}}}
+    install: {module: ../ab-slot.wasm, artifacts: {image: checked}, targets: {out: {target: rootfs@inactive, mode: write, quota: 4GiB}}}
   - id: prove
     confirm: {restart: device, within: 1m, probes: [{fact: version, equals: "${{ release.version }}"}]}
 `,

@@ -238,6 +238,38 @@ func TestResume(t *testing.T) {
 	}
 }
 
+func TestTargets(t *testing.T) {
+	for _, tt := range []struct{ ref, reads, writes string }{
+		{"rootfs@inactive", "", ""},
+		{"rootfs@b", "", ""},
+		{"rootfs@active", "", "the active slot is never changed, did you mean \"rootfs@inactive\"?"},
+		{"rootfs", `target "rootfs" has slots, say which`, `target "rootfs" has slots, say which`},
+		{"rootfs@c", "unknown slot of rootfs", "unknown slot of rootfs"},
+		{"rootfs@inactve", `did you mean "inactive"?`, `did you mean "inactive"?`},
+		{"app", "", ""},
+		{"app@active", "", `target "app" is a directory`},
+		{"app@active/bin/server", "", `target "app" is a directory`},
+		{"app@1.0", `target "app" is a directory`, `target "app" is a directory`},
+		{"ap", `unknown target "ap" (have ["app" "rootfs"])`, `unknown target "ap"`},
+	} {
+		t.Run(tt.ref, func(t *testing.T) {
+			for text, want := range map[string]string{
+				"steps: [{id: a, load: {name: x, base: " + tt.ref + "}}]":                                                      tt.reads,
+				"steps: [{id: a, load: {name: x}}, {id: b, put: {artifacts: {i: a}, targets: {o: {target: " + tt.ref + "}}}}]": tt.writes,
+			} {
+				_, err := Read("f.yaml", []byte(head+text), env())
+				var ps document.Problems
+				switch {
+				case want == "" && err != nil:
+					t.Errorf("got %v, want no problem", err)
+				case want != "" && (!errors.As(err, &ps) || len(ps) != 1 || ps[0].Code != document.UnknownTarget || !strings.Contains(ps[0].Text, want)):
+					t.Errorf("got %v, want one problem: %s", err, want)
+				}
+			}
+		})
+	}
+}
+
 func TestWithoutDevice(t *testing.T) {
 	e := env()
 	e.Device, e.File = nil, nil

@@ -126,18 +126,22 @@ func (r *reader) touches(s *step) {
 			r.at(at, document.NoExpression, "the targets that a step changes must be known before the run, an expression is not possible here")
 			continue
 		}
-		if r.target(at, ref) && strings.HasSuffix(ref, "@active") {
+		if r.target(at, ref, true) && strings.HasSuffix(ref, "@active") {
 			r.at(at, document.UnknownTarget, "the active slot is never changed, did you mean \""+strings.TrimSuffix(ref, "active")+"inactive\"?")
 		}
 	}
 }
 
-// target checks a ref such as "rootfs@inactive" or "app" against the device.
-func (r *reader) target(at *document.Node, ref string) bool {
+// target checks a ref against the device: "rootfs@inactive", "app" or "config",
+// and, if it is only read, also "app@active" or "app@active/bin/server".
+func (r *reader) target(at *document.Node, ref string, changes bool) bool {
 	if r.env.Device == nil {
 		return true
 	}
 	name, slot, named := strings.Cut(ref, "@")
+	if version, _, _ := strings.Cut(slot, "/"); version == "active" && !changes && r.env.Device.Targets[name].Type == "directory" {
+		return true
+	}
 	t, known := r.env.Device.Targets[name]
 	problem := ""
 	parts := append([]string{"active", "inactive"}, t.Slots...)
@@ -145,7 +149,7 @@ func (r *reader) target(at *document.Node, ref string) bool {
 	case !known:
 		problem = document.Unknown("target", name, slices.Collect(maps.Keys(r.env.Device.Targets)))
 	case t.Type != "slots" && named:
-		problem = fmt.Sprintf("target %q is a %s and has no slots, write %q", name, t.Type, name)
+		problem = fmt.Sprintf("target %q is a %s, not a slot pair, write %q", name, t.Type, name)
 	case t.Type == "slots" && !named:
 		problem = fmt.Sprintf("target %q has slots, say which, such as %q", name, name+"@inactive")
 	case t.Type == "slots" && !slices.Contains(parts, slot):

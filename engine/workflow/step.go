@@ -33,8 +33,8 @@ type link struct {
 	implied bool
 }
 
-// words are what a step may have beside its verb.
-var words = []string{"id", "name", "when", "needs", "timeout", "retry", "lane", "undo", "keep"}
+// Words are what a step may have beside its verb.
+var Words = []string{"id", "name", "when", "needs", "timeout", "retry", "lane", "undo", "keep"}
 
 var idShape = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,39}$`)
 
@@ -164,7 +164,7 @@ func (r *reader) findVerb(s *step) {
 		key := f.Key.Text
 		verb, known := r.env.Verbs[key]
 		switch {
-		case slices.Contains(words, key):
+		case slices.Contains(Words, key):
 		case !known:
 			unknown = append(unknown, f)
 		case s.body != nil:
@@ -178,10 +178,10 @@ func (r *reader) findVerb(s *step) {
 	for _, f := range unknown {
 		key := f.Key.Text
 		switch {
-		case document.Nearest(key, words) != "" && document.Nearest(key, verbs) == "":
-			r.at(f.Key, document.UnknownKey, document.Unknown("key", key, words))
+		case document.Nearest(key, Words) != "" && document.Nearest(key, verbs) == "":
+			r.at(f.Key, document.UnknownKey, document.Unknown("key", key, Words))
 		case s.body != nil:
-			r.at(f.Key, document.UnknownKey, document.Unknown("key", key, slices.Concat(words, verbs)))
+			r.at(f.Key, document.UnknownKey, document.Unknown("key", key, slices.Concat(Words, verbs)))
 		default:
 			r.at(f.Key, document.UnknownVerb, document.Unknown("verb", key, verbs))
 			guessed = true

@@ -184,7 +184,7 @@ func (r *reader) fill(scope *engine.Scope) document.Hooks {
 func (r *reader) named(d *document.Decoding, n *document.Node, role string) {
 	switch {
 	case role == "target":
-		r.target(n, n.Text)
+		r.target(n, n.Text, false)
 	case role == "fact":
 		if dev := r.env.Device; dev != nil && !slices.Contains(dev.Facts, n.Text) {
 			d.Report(n, document.UnknownFact, document.Unknown("fact", n.Text, dev.Facts))

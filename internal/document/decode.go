@@ -19,7 +19,7 @@ type Decoder interface {
 // Checker is a type with rules across its fields. Check is called after it was
 // decoded, with what could be; path is relative to it, "" being itself. A
 // report is dropped if there is already a problem at that path or below it.
-// Of a value with expressions see [Template].
+// For values with expressions see [Hooks].
 type Checker interface {
 	Check(report func(path, text string))
 }

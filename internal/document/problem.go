@@ -133,3 +133,20 @@ func mask(text string) string {
 		return before + "?" + strings.Repeat("*", utf8.RuneCountInString(after))
 	})
 }
+
+// collector keeps problems, but not endlessly many.
+type collector struct{ Problems }
+
+func (c *collector) add(p Problem) {
+	if len(c.Problems) < 10*maxProblems {
+		c.Problems = append(c.Problems, p)
+	}
+}
+
+// clip shortens a text of the document for a message.
+func clip(text string) string {
+	if short := head(text, 60); short != text {
+		return short + "…"
+	}
+	return text
+}
