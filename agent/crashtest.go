@@ -38,7 +38,7 @@ func CrashTest(ctx context.Context, c Config, file string, inputs map[string]any
 	if err != nil {
 		return res, err
 	}
-	v.Modules = host
+	v.Modules, v.KeepModules = host, true
 	base := EngineConfig(dev, v)
 	graph, err := read(file, dev, base.Verbs)
 	if err != nil {

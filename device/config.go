@@ -283,9 +283,6 @@ func (m *found) rest(c Config) {
 	default:
 		m.add("trust.require", document.BadValue, "unknown requirement %q, expected signature, sha256 or none", c.Trust.Require)
 	}
-	if c.Trust.Require == RequireSignature && len(c.Trust.Keys) == 0 {
-		m.add("trust", document.Missing, "trust.require: signature needs keys: [FILE…]; only require: sha256 or none goes without")
-	}
 	if c.Modules.Memory < 0 {
 		m.add("modules.memory", document.BadValue, "memory: expected at least 0 bytes, have %d", c.Modules.Memory)
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/updraft-ota/updraft/internal/disk"
 )
@@ -89,7 +90,7 @@ func TestRefused(t *testing.T) {
 		{"commit more than was written", trial[:3], func(f *Files) error {
 			_, err := f.client().Commit(background, "rootfs@b", 1000, "", Stamp{})
 			return err
-		}, ErrDigest, "has 56 bytes, 1000 were"},
+		}, ErrDigest, "has 300 bytes, 1000 were"},
 		{"choose what is not committed", trial[:3], func(f *Files) error { return f.client().Choose(background, "rootfs", "b", 1) }, ErrDenied, "not committed"},
 		{"choose without tries", trial[:4], func(f *Files) error { return f.client().Choose(background, "rootfs", "b", 0) }, ErrDenied, "at least one"},
 		{"choose against a trial of another run", trial, func(f *Files) error { return other(f).Choose(background, "rootfs", "b", 1) }, ErrConflict, "on trial for run run-1"},
@@ -153,7 +154,7 @@ func TestRefused(t *testing.T) {
 			if !errors.Is(err, tt.is) || !strings.Contains(fmt.Sprint(err), tt.says) {
 				t.Errorf("error = %v, want %v with %q", err, tt.is, tt.says)
 			}
-			if d := diff(tree(t, d, r.root), was); d != "" && tt.name != "a run id with a slash" {
+			if d := diff(tree(t, d, r.root), was); d != "" && !errors.Is(err, ErrDigest) { // what is staged may change
 				t.Errorf("it changed:\n%s", d)
 			}
 		})
@@ -419,7 +420,7 @@ func TestHostileEntries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"run", "lib/x", "run", "lib/x", ".hidden", "...x", "a:b", "ü", "bin::m"} {
+	for _, name := range []string{"run", "lib/x", "run", "lib/x", ".hidden", "...x", "ab:c", "ü", "bin::m", "lib/a:b"} {
 		e, err := w.OpenEntry(name, 0o644)
 		if err != nil {
 			t.Fatalf("%q: %v", name, err)
@@ -432,7 +433,7 @@ func TestHostileEntries(t *testing.T) {
 	for _, name := range hostile {
 		if _, err := w.OpenEntry(name, 0o644); !errors.Is(err, ErrDenied) {
 			t.Errorf("write %q: %v, want %v", name, err, ErrDenied)
-		} else if strings.ContainsAny(err.Error(), "\x00\x1b\n\r\xff") || len(err.Error()) > 600 {
+		} else if strings.ContainsAny(err.Error(), "\x00\x1b\n\r") || !utf8.ValidString(err.Error()) || len(err.Error()) > 600 {
 			t.Errorf("message %q", err)
 		}
 		if name == "" || strings.EqualFold(name, "run") || strings.HasPrefix(strings.ToLower(name), "lib") {
@@ -625,7 +626,7 @@ func TestRestart(t *testing.T) {
 		changes bool
 	}{
 		{"exit does nothing", RestartExit, "device", "", false},
-		{"exit does nothing to a program", RestartExit, "app", "", false},
+		{"exit restarts a program", RestartExit, "app", "./again in /d", true},
 		{"exec runs the command", RestartExec, "device", "reboot now in /d", false},
 		{"exec restarts a program and counts", RestartExec, "app", "./again in /d", true},
 		{"simulate plays the boot loader", RestartSimulate, "device", "", true},

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -28,35 +29,42 @@ func RunCommand(ctx context.Context, argv []string, dir string) (stdout []byte, 
 	if len(argv) == 0 {
 		return nil, errors.New("no program to run")
 	}
-	out, complaints := &bounded{most: maxOutput}, &bounded{most: maxErrors}
+	out, complaints := &bounded{most: maxOutput, strict: true}, &bounded{most: maxErrors}
 	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	c.Dir, c.Stdout, c.Stderr = dir, out, complaints
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	c.WaitDelay = 5 * time.Second
-	if err := c.Run(); err != nil {
-		if said := strings.TrimSpace(complaints.String()); said != "" {
+	err = c.Run()
+	if out.over { // its pipe was closed, so it may say anything of its end
+		return nil, fmt.Errorf("it printed more than %d bytes: %w", maxOutput, ErrQuota)
+	}
+	if err != nil {
+		if said := strings.TrimSpace(complaints.kept.String()); said != "" {
 			err = fmt.Errorf("%w: %s", err, quote(said))
 		}
 		return nil, err
 	}
-	if out.over {
-		return nil, fmt.Errorf("it printed more than %d bytes: %w", maxOutput, ErrQuota)
-	}
-	return out.Bytes(), nil
+	return out.kept.Bytes(), nil
 }
 
-// bounded keeps the first bytes that are written to it.
+// bounded keeps the first bytes that are written to it. If it is strict, more is
+// an error, which closes the pipe of the program that writes. The buffer is no
+// embedded one: its ReadFrom would be found and knows no bound.
 type bounded struct {
-	bytes.Buffer
-	most int
-	over bool
+	kept   bytes.Buffer
+	most   int
+	strict bool
+	over   bool
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	room := min(len(p), b.most-b.Len())
+	room := min(len(p), b.most-b.kept.Len())
 	b.over = b.over || room < len(p)
-	b.Buffer.Write(p[:room])
+	b.kept.Write(p[:room])
+	if b.strict && b.over {
+		return room, io.ErrShortWrite
+	}
 	return len(p), nil
 }
 

@@ -54,11 +54,11 @@ func Load(file string, data []byte) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("find %s: %w", file, err)
 	}
-	written := f.Trust.Require
+	if f.Trust.Require == RequireSignature && len(f.Trust.Keys) == 0 {
+		add("trust", document.Missing, "trust.require: signature needs keys: [FILE…]; only require: sha256 or none goes without")
+	}
 	c := f.Config.from(abs)
-	asked := c
-	asked.Trust.Require = written // without trust in the file, keys may be missing too
-	for _, m := range asked.mistakes() {
+	for _, m := range c.mistakes() {
 		add(m.path, m.code, m.text)
 	}
 	if err := problems.Err(); err != nil {

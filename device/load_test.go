@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,14 +163,18 @@ func TestFacts(t *testing.T) {
 		{"a command", Fact{Exec: []string{"cat", "ok"}}, "gw-1", ""},
 		{"a command that fails", Fact{Exec: []string{"sh", "-c", "echo no luck >&2; exit 3"}}, "", "no luck"},
 		{"a command that says much", Fact{Exec: []string{"sh", "-c", "cat long"}}, "", "at most 4096"},
-		{"a command without end", Fact{Exec: []string{"cat", "/dev/zero"}}, "", "it took too long"},
+		{"a command that never stops talking", Fact{Exec: []string{"cat", "/dev/zero"}}, "", "more than 65536 bytes"},
+		{"a command without end", Fact{Exec: []string{"sh", "-c", "sleep 3600 & sleep 3600"}}, "", "it took too long"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			clock := disk.Real()
-			if tt.name == "a command without end" {
-				clock = disk.NewVirtual(time.Unix(0, 0))
+			clock := disk.NewVirtual(time.Unix(0, 0))
+			run := func(ctx context.Context, argv []string, dir string) ([]byte, error) {
+				if tt.name == "a command without end" {
+					clock.Advance(factTime)
+				}
+				return RunCommand(ctx, argv, dir)
 			}
-			f, err := New(Config{File: dir + "/device.yaml", Facts: map[string]Fact{"x": tt.fact}}, Env{FS: disk.OS(), Clock: clock, Exec: RunCommand})
+			f, err := New(Config{File: dir + "/device.yaml", Facts: map[string]Fact{"x": tt.fact}}, Env{FS: disk.OS(), Clock: clock, Exec: run})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,4 +223,34 @@ func TestModes(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(dir+"/d/v1/x", 0o777)
+}
+
+// TestKilledGroup ends a program that has started another one. Both hold a
+// pipe open, which ends when the last of them is gone.
+func TestKilledGroup(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	fifo := filepath.Join(t.TempDir(), "alive")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := RunCommand(ctx, []string{"sh", "-c", "exec 3>" + fifo + "; sleep 3600 & echo >&3; wait"}, "/")
+		done <- err
+	}()
+	f, err := os.Open(fifo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	cancel(errors.New("enough"))
+	if err := <-done; err == nil {
+		t.Error("it ended well")
+	}
+	if rest, err := io.ReadAll(f); err != nil || len(rest) > 0 {
+		t.Errorf("the pipe ends with %q, %v", rest, err)
+	}
 }

@@ -183,6 +183,42 @@ func written(target string, entries ...string) act {
 	}
 }
 
+// scribbled writes without a single sync: commit has to do it.
+func scribbled(target string, entries ...string) act {
+	return func(ctx context.Context, f *Files) (err error) {
+		w, err := f.client().OpenWriter(ctx, target, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, w.Close()) }()
+		if len(entries) == 0 {
+			_, err = w.WriteAt([]byte(newText), 0)
+			return err
+		}
+		for _, name := range entries {
+			e, err := w.OpenEntry(name, 0o755)
+			if err != nil {
+				return err
+			}
+			_, err = e.WriteAt([]byte(newText), 0)
+			if err = errors.Join(err, e.Close()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// both does two acts that belong together: what the first leaves is not durable.
+func both(first, second act) act {
+	return func(ctx context.Context, f *Files) error {
+		if err := first(ctx, f); err != nil {
+			return err
+		}
+		return second(ctx, f)
+	}
+}
+
 func pour(w *Writer) error {
 	for at := 0; at < len(newText); at += 16 {
 		if _, err := w.WriteAt([]byte(newText[at:min(at+16, len(newText))]), int64(at)); err != nil {
@@ -247,6 +283,15 @@ var stories = []struct {
 		preserved("rootfs@b"), invalidated("rootfs@b"), written("rootfs@b"), committed("rootfs@b", "2"),
 		chosen("rootfs", "b"), started(1), good("rootfs"),
 	}},
+	{"both slots are updated, one after the other", []act{
+		preserved("rootfs@b"), both(invalidated("rootfs@b"), both(scribbled("rootfs@b"), committed("rootfs@b", "2"))),
+		chosen("rootfs", "b"), started(1), good("rootfs"),
+		preserved("rootfs@a"), both(invalidated("rootfs@a"), both(scribbled("rootfs@a"), committed("rootfs@a", "3"))), chosen("rootfs", "a"), started(2), good("rootfs"),
+	}},
+	{"a directory is written without a sync", []act{
+		preserved("app"), both(scribbled("app", "run", "lib/one/x"), committed("app", "2")), chosen("app", "2"), good("app"),
+	}},
+	{"a file is written without a sync", []act{preserved("config"), both(scribbled("config"), committed("config", "2")), good("config")}},
 	{"a slot with a fixed size is updated", []act{
 		preserved("data@a"), invalidated("data@a"), written("data@a"), committed("data@a", "2"), chosen("data", "a"), started(1), good("data"),
 	}},
@@ -325,6 +370,9 @@ func whole(t testing.TB, r rig) {
 	current, ok := files["app/current"]
 	if _, there := files["app/"+current+"/"]; !ok || !there {
 		t.Errorf("current leads to %q, which is not there", current)
+	}
+	if current != "1" && !strings.Contains(files["app/.updraft/state.json"], `"nonce": "`+run+`"`) {
+		t.Errorf("current leads to %s, and no run chose it", current)
 	}
 	if files["app/1/run"] != oldText {
 		t.Errorf("version 1 was written into: %q", files["app/1/run"])
@@ -405,7 +453,7 @@ func TestTwoCuts(t *testing.T) {
 			}
 			want := tree(t, full, r.root)
 			for n := int64(1); n <= full.Calls(); n++ {
-				for m := int64(1); ; m += 3 { // every third: the first cut moves on by one
+				for m := int64(1); ; m += 5 { // every fifth: the first cut moves on by one
 					d := base.Clone()
 					r.fs = d
 					d.Before = disk.StopAt(n)

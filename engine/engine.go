@@ -163,8 +163,10 @@ func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
 	if _, err := e.blobs.put(command); err != nil {
 		return Receipt{}, fmt.Errorf("store command: %w", err)
 	}
-	e.graphs[a.Document] = c.Graph
-	d := &drive{e: e, r: newRun(c.Run), graph: c.Graph}
+	stored := *c.Graph
+	stored.Files = nil // megabytes, which Task.File reads again if need be
+	e.graphs[a.Document] = &stored
+	d := &drive{e: e, r: newRun(c.Run), graph: &stored}
 	if err := d.append(ctx, KindAccepted, "", a, nil); err != nil {
 		return Receipt{}, err
 	}
@@ -371,6 +373,7 @@ func (e *Engine) graph(ctx context.Context, r *run) (*Graph, error) {
 	if err := e.prepare(ctx, g, files); err != nil {
 		return nil, err
 	}
+	g.Files = nil
 	e.graphs[document] = g
 	return g, nil
 }

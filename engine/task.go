@@ -127,6 +127,9 @@ func (t *Task) File(name string) ([]byte, error) {
 	if data, ok := t.d.graph.Files[name]; ok {
 		return data, nil
 	}
+	if a := t.d.r.accepted; a != nil && a.Files[name] != "" {
+		return t.d.e.blobs.get(a.Files[name])
+	}
 	return nil, fmt.Errorf("file %q was not stored with the workflow", name)
 }
 

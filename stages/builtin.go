@@ -6,7 +6,6 @@ import (
 
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/disk"
-	"github.com/updraft-ota/updraft/wasmhost"
 )
 
 // Builtin is the registry of the built-in verbs.
@@ -18,7 +17,7 @@ func Builtin(c Config) map[string]engine.Verb {
 	c.DeltaMemory = cmp.Or(c.DeltaMemory, 64<<20)
 	c.MinRate = cmp.Or(c.MinRate, 1<<10)
 	c.RateWindow = cmp.Or(c.RateWindow, 30*time.Second)
-	c.modules = &modules{compiled: map[[32]byte]*wasmhost.Module{}}
+	c.modules = &modules{compiled: map[string]*kept{}}
 	return map[string]engine.Verb{
 		"compat":  {New: func() any { return &Compat{c: &c} }, Class: engine.Pure},
 		"fetch":   {New: func() any { return &Fetch{c: &c} }, Class: engine.Pure, Outputs: map[string]engine.Type{"version": engine.String, "size": engine.Int, "sha256": engine.String, "delta": engine.Bool}},

@@ -26,15 +26,18 @@ type Compat struct {
 
 // Prepare compiles the module.
 func (s *Compat) Prepare(ctx context.Context, files map[string][]byte) error {
-	_, err := s.c.modules.load(ctx, s.c, s.Module, fromFiles(files), compatCapabilities)
+	_, err := s.c.modules.prepare(ctx, s.c, s.Module, files, compatCapabilities)
 	return err
 }
 
 // Do asks the module.
 func (s *Compat) Do(ctx context.Context, t *engine.Task) error {
-	m, err := s.c.modules.load(ctx, s.c, s.Module, t.File, compatCapabilities)
+	m, err := s.c.modules.get(ctx, s.c, s.Module, t, compatCapabilities)
 	if err != nil {
 		return err
+	}
+	if !s.c.KeepModules { // it is asked once; the memory is for the pipe
+		defer s.c.modules.drop(ctx, s.Module)
 	}
 	settings, err := json.Marshal(s.With)
 	if err != nil {

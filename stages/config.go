@@ -35,6 +35,9 @@ type Config struct {
 	RateWindow time.Duration
 	// Modules runs vendors' modules. Without it a workflow that names one is refused.
 	Modules *wasmhost.Host
+	// KeepModules keeps compat modules compiled after they were asked, for
+	// programs that run the same workflow many times.
+	KeepModules bool
 	// Module is what the device file grants to modules.
 	Module device.Modules
 	// Exec runs the commands of probes. Without it they fail.

@@ -7,7 +7,6 @@ import (
 	"encoding"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -62,8 +61,11 @@ func (c *checked) Open(ctx context.Context, at engine.State) (engine.Stream, err
 	if at.Up != nil {
 		up = *at.Up
 	}
-	if at.Offset > 0 || len(at.Blob) > 0 {
-		if err := json.Unmarshal(at.Blob, &saved); err != nil || up.Offset != at.Offset {
+	if up.Offset != at.Offset {
+		return nil, staleState(fmt.Errorf("byte %d here, byte %d there", at.Offset, up.Offset))
+	}
+	if at.Offset > 0 {
+		if err := json.Unmarshal(at.Blob, &saved); err != nil {
 			return nil, staleState(err)
 		}
 	}
@@ -84,10 +86,11 @@ func (c *checked) Open(ctx context.Context, at engine.State) (engine.Stream, err
 	return s, nil
 }
 
-// staleState happens after an update of updraft itself, too: another release
-// of Go may keep hashes in another form.
+// staleState happens when a delta was given up a moment before power was lost,
+// and after an update of updraft itself: another release of Go may keep hashes
+// in another form.
 func staleState(err error) error {
-	return &engine.Retry{Fresh: true, Err: fmt.Errorf("saved digests do not fit the artifact, hash it anew: %w", errors.Join(err))}
+	return &engine.Retry{Fresh: true, Err: fmt.Errorf("saved digests do not fit the artifact, hash it anew: %w", err)}
 }
 
 type checkedStream struct {

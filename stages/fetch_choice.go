@@ -26,8 +26,11 @@ func (f *Fetch) choose(ctx context.Context, t *engine.Task, art *trust.Artifact)
 	var is choice
 	proven := false
 	if saved := t.Saved("choice"); saved != nil {
-		if err := json.Unmarshal(saved, &is); err != nil || is.Delta >= len(art.Deltas) {
-			return nil, fmt.Errorf("%w: choice of a delta: %w", engine.ErrStore, errors.Join(err))
+		if err := json.Unmarshal(saved, &is); err != nil {
+			return nil, fmt.Errorf("%w: choice of a delta: %w", engine.ErrStore, err)
+		}
+		if is.Delta >= len(art.Deltas) {
+			return nil, fmt.Errorf("%w: choice of delta %d of %d", engine.ErrStore, is.Delta+1, len(art.Deltas))
 		}
 	} else {
 		var why string

@@ -89,7 +89,7 @@ func localPath(address string) (string, bool) {
 	switch {
 	case err != nil:
 		return address, !strings.Contains(address, "://")
-	case u.Scheme == "file":
+	case u.Scheme == "file" && (u.Host == "" || u.Host == "localhost"):
 		return u.Path, true
 	}
 	return address, len(u.Scheme) < 2

@@ -151,9 +151,8 @@ func (r *rig) run(t testing.TB, filters ...func() engine.Filter) (engine.Result,
 
 // fetch is a fetch of body from address with all that is known of it.
 func (r *rig) fetch(address string, body []byte) func() engine.Filter {
-	return func() engine.Filter {
-		return &Fetch{c: &r.c, URL: address, Size: int64(len(body)), SHA256: hexOf(body)}
-	}
+	sum := hexOf(body)
+	return func() engine.Filter { return &Fetch{c: &r.c, URL: address, Size: int64(len(body)), SHA256: sum} }
 }
 
 // must fails the test unless the run ended as wanted: "" is success, anything

@@ -338,6 +338,65 @@ func TestResumeInAnotherProcess(t *testing.T) {
 	}
 }
 
+// TestDamagedWorkspace spoils a file of the workspace while nobody runs.
+func TestDamagedWorkspace(t *testing.T) {
+	for _, tt := range []struct{ name, file, code, log string }{
+		{"nothing", "artifact", "", "zstd delta of"},
+		{"the patch", "patch", "", "dropped and fetched anew"},
+		{"the manifest, and the server has another one", "release.json", "manifest_changed", ""},
+		{"the base", "", "", "are not the base of the delta"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t)
+			rel := newRelease(t, r)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			r.ctx, r.tell = ctx, func(e engine.Event) {
+				if e.Kind == engine.EventProgress && e.Step == "write" && e.Done > 1<<20 {
+					cancel()
+				}
+			}
+			if _, err := r.run(t, rel.fetch(r)); !errors.Is(err, context.Canceled) {
+				t.Fatalf("run: %v, want it stopped", err)
+			}
+			name := "/state/work/run-1/f0/" + tt.file
+			switch tt.file {
+			case "":
+				name = "/dev/a.img"
+			case "artifact": // nobody reads it
+				r.put(t, name, []byte("left by nobody"))
+			}
+			data, err := disk.ReadFile(r.fs, name, 4<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data[len(data)/3] ^= 1
+			if err := disk.WriteFile(r.fs, name, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			rel.manifest.Version = "3.0"
+			rel.sign(t)
+			if tt.file == "" { // lose the process just when the delta is given up
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				r.ctx, r.tell = ctx, func(e engine.Event) {
+					if e.Kind == engine.EventLog {
+						cancel()
+					}
+				}
+				if _, err := r.run(t, rel.fetch(r)); !errors.Is(err, context.Canceled) {
+					t.Fatalf("run: %v, want it stopped", err)
+				}
+			}
+			r.ctx = t.Context()
+			r.must(t, tt.code, rel.body, rel.fetch(r))
+			if !strings.Contains(r.logs(), tt.log) {
+				t.Errorf("log %q, want %q in it", r.logs(), tt.log)
+			}
+		})
+	}
+}
+
 func TestOutputsAndCost(t *testing.T) {
 	r := newRig(t)
 	rel := newRelease(t, r)

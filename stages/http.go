@@ -75,7 +75,7 @@ func (e *rangeError) Error() string {
 func (c *Config) get(ctx context.Context, clock disk.Clock, a ask) (*answer, error) {
 	u, err := url.Parse(a.address)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, &engine.Failure{Code: "address", Err: fmt.Errorf("address %q cannot be fetched: want http://HOST/… or https://HOST/…", trust.Redact(a.address))}
+		return nil, &engine.Failure{Code: "address", Err: fmt.Errorf("address %q cannot be fetched: want http://HOST/…, https://HOST/…, file:///… or a path", trust.Redact(a.address))}
 	}
 	for hop := 0; ; hop++ {
 		resp, w, err := c.roundTrip(ctx, clock, u, a)

@@ -36,8 +36,7 @@ type Install struct {
 	// Perm are the permissions of Entry, in octal. The default is "0755".
 	Perm string `yaml:"perm"`
 
-	c      *Config
-	module *loaded
+	c *Config
 }
 
 // Grant is one target that an install step may use.
@@ -118,7 +117,7 @@ func (s *Install) Touches() []string {
 // like a slot or a directory.
 func (s *Install) Stored(ctx context.Context, t *engine.Task) (bool, error) {
 	if s.Module != "" {
-		m, err := s.loadModule(ctx, t.File)
+		m, err := s.loadModule(ctx, t)
 		if err != nil {
 			return false, err
 		}
@@ -183,11 +182,8 @@ func (s *Install) copy(ctx context.Context, t *engine.Task, src engine.Source, t
 		return err
 	}
 	stamp := device.Stamp{Version: releaseVersion(t), Size: wrote.Size, Run: t.Run, Source: wrote.SHA256}
-	digest := wrote.SHA256
-	if target.Type == device.Directory {
-		digest = "" // that of a directory is over its listing
-	}
-	if _, err := client(t).Commit(ctx, target.Ref, wrote.Size, digest, stamp); err != nil {
+	// Of a directory it is the digest of its one file.
+	if _, err := client(t).Commit(ctx, target.Ref, wrote.Size, wrote.SHA256, stamp); err != nil {
 		return fmt.Errorf("commit %s: %w", target.Ref, err)
 	}
 	t.SetOutput("size", wrote.Size)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
@@ -18,11 +19,17 @@ import (
 	"github.com/updraft-ota/updraft/wasmhost"
 )
 
-// modules keeps what was compiled, by the digest of its bytes, so that a
-// module is compiled before the command is accepted and never again.
+// modules keeps what was compiled, by the name that the workflow gives it, so
+// that a module is compiled before the command is accepted and never again. A
+// compiled Go module takes about 20 MB, so that what is done with goes.
 type modules struct {
 	mu       sync.Mutex
-	compiled map[[32]byte]*wasmhost.Module
+	compiled map[string]*kept
+}
+
+type kept struct {
+	sum    [32]byte // of the module's bytes
+	module *wasmhost.Module
 }
 
 // loaded is a compiled module of one verb.
@@ -35,29 +42,58 @@ func (l *loaded) serves(p abi.Phase) bool {
 	return m.Serves(p)
 }
 
-// load compiles a module or gives the compiled one. What it wants and is not
-// granted is refused by name.
-func (m *modules) load(ctx context.Context, c *Config, name string, file func(string) ([]byte, error), granted []abi.Capability) (*loaded, error) {
+// prepare compiles a module, unless the same bytes are compiled already. What
+// it wants and is not granted is refused by name.
+func (m *modules) prepare(ctx context.Context, c *Config, name string, files map[string][]byte, granted []abi.Capability) (*loaded, error) {
 	if c.Modules == nil {
 		return nil, &engine.Refused{Code: "denied", Err: errors.New("this device runs no modules")}
 	}
-	wasm, err := file(name)
-	if err != nil {
-		return nil, fmt.Errorf("read module %s: %w", name, err)
+	wasm, ok := files[name]
+	if !ok {
+		return nil, fmt.Errorf("file %q was not stored with the workflow", name)
 	}
-	sum := sha256.Sum256(wasm)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if have := m.compiled[sum]; have != nil {
-		return &loaded{have}, checkGrants(have, name, granted)
+	k := &kept{sum: sha256.Sum256(wasm)}
+	if have := m.compiled[name]; have != nil && have.sum == k.sum {
+		return &loaded{have.module}, checkGrants(have.module, name, granted)
 	}
-	made, err := c.Modules.Load(ctx, wasm, wasmhost.Limits{Memory: c.moduleMemory()})
-	if err != nil {
+	var err error
+	if k.module, err = c.Modules.Load(ctx, wasm, wasmhost.Limits{Memory: c.moduleMemory()}); err != nil {
 		return nil, &engine.Refused{Code: refusalCode(err), Err: fmt.Errorf("module %s: %w", name, err)}
 	}
-	m.compiled[sum] = made
+	if old := m.compiled[name]; old != nil {
+		_ = old.module.Close(ctx) // it only gives memory back
+	}
+	m.compiled[name] = k
 	debug.FreeOSMemory() // what compiling took is not needed again
-	return &loaded{made}, checkGrants(made, name, granted)
+	return &loaded{k.module}, checkGrants(k.module, name, granted)
+}
+
+// get gives a compiled module, or compiles it from the files of the run.
+func (m *modules) get(ctx context.Context, c *Config, name string, t *engine.Task, granted []abi.Capability) (*loaded, error) {
+	m.mu.Lock()
+	have := m.compiled[name]
+	m.mu.Unlock()
+	if have != nil {
+		return &loaded{have.module}, checkGrants(have.module, name, granted)
+	}
+	wasm, err := t.File(name)
+	if err != nil {
+		return nil, err
+	}
+	return m.prepare(ctx, c, name, map[string][]byte{name: wasm}, granted)
+}
+
+// drop forgets a module.
+func (m *modules) drop(ctx context.Context, name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if have := m.compiled[name]; have != nil {
+		delete(m.compiled, name)
+		_ = have.module.Close(ctx) // it only gives memory back
+		debug.FreeOSMemory()
+	}
 }
 
 func checkGrants(m *wasmhost.Module, name string, granted []abi.Capability) error {
@@ -89,19 +125,12 @@ var installCapabilities = []abi.Capability{abi.Facts, abi.Artifact, abi.Target, 
 // compatCapabilities keep a compat module pure.
 var compatCapabilities = []abi.Capability{abi.Facts}
 
-func (s *Install) loadModule(ctx context.Context, file func(string) ([]byte, error)) (*loaded, error) {
-	if s.module != nil {
-		return s.module, nil
-	}
-	m, err := s.c.modules.load(ctx, s.c, s.Module, file, installCapabilities)
+func (s *Install) loadModule(ctx context.Context, t *engine.Task) (*loaded, error) {
+	m, err := s.c.modules.get(ctx, s.c, s.Module, t, installCapabilities)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkRoles(m); err != nil {
-		return nil, err
-	}
-	s.module = m
-	return m, nil
+	return m, s.checkRoles(m)
 }
 
 // checkRoles refuses roles that the module does not have, roles that it has
@@ -136,27 +165,28 @@ func (s *Install) checkRoles(m *loaded) error {
 }
 
 // Prepare compiles the module, so that what it wants is known and refused
-// before the command is accepted.
+// before the command is accepted. The code then waits in the cache, not in
+// memory, until the step begins.
 func (s *Install) Prepare(ctx context.Context, files map[string][]byte) error {
 	if s.Module == "" {
 		return nil
 	}
-	_, err := s.loadModule(ctx, fromFiles(files))
-	return err
-}
-
-func fromFiles(files map[string][]byte) func(string) ([]byte, error) {
-	return func(name string) ([]byte, error) {
-		if data, ok := files[name]; ok {
-			return data, nil
-		}
-		return nil, fmt.Errorf("file %q was not stored with the workflow", name)
+	m, err := s.c.modules.prepare(ctx, s.c, s.Module, files, installCapabilities)
+	if err != nil {
+		return err
 	}
+	if err := s.checkRoles(m); err != nil {
+		return err
+	}
+	if s.c.Modules.Cached() {
+		s.c.modules.drop(ctx, s.Module)
+	}
+	return nil
 }
 
 // runModule calls the module's phases up to commit.
 func (s *Install) runModule(ctx context.Context, t *engine.Task) error {
-	m, err := s.loadModule(ctx, t.File)
+	m, err := s.loadModule(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -238,10 +268,22 @@ func (s *Install) grants(ctx context.Context, t *engine.Task) (wasmhost.Grants, 
 		}
 		g.Targets[role] = wasmhost.Target{Ref: target.Ref, Type: target.Type, Mode: mode, Quota: grant.Quota}
 	}
+	g.Wall = s.wall(t.In)
 	g.Log = func(_ int, line string) { t.Log(line) }
 	g.Progress = func(done, total int64, _ string) { t.Progress(done, total) }
 	g.Cancelled = func() bool { return errors.Is(t.Safe(ctx), engine.ErrCancelled) }
 	return g, nil
+}
+
+// wall is the time that a phase may take. Waiting for the network counts, so
+// that the slowest body that fetch puts up with must fit in; the step's timeout
+// comes first.
+func (s *Install) wall(in []engine.Source) time.Duration {
+	wall := 10 * time.Minute
+	for _, src := range in {
+		wall += time.Duration(max(src.Size(), 0)/s.c.MinRate) * time.Second
+	}
+	return wall
 }
 
 // Undo calls the module's rollback phase, if it has one. The door then puts
@@ -250,7 +292,7 @@ func (s *Install) Undo(ctx context.Context, t *engine.Task) error {
 	if s.Module == "" {
 		return nil
 	}
-	m, err := s.loadModule(ctx, t.File)
+	m, err := s.loadModule(ctx, t)
 	if err != nil || !m.serves(abi.Rollback) {
 		return nil // without the module the door's undo is all there is
 	}
@@ -268,7 +310,7 @@ func (s *Install) Clean(ctx context.Context, t *engine.Task) error {
 	if s.Module == "" {
 		return nil
 	}
-	m, err := s.loadModule(ctx, t.File)
+	m, err := s.loadModule(ctx, t)
 	if err != nil || !m.serves(abi.Cleanup) {
 		return err
 	}

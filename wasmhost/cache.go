@@ -17,8 +17,8 @@ import (
 
 // cache keeps compiled modules. They are native code, so whoever could change
 // one would own the process: each file carries a MAC under a key of the
-// device, and wazero sees only a copy in a private temporary folder that was
-// verified before.
+// device, and wazero sees only a copy that was verified before, in a private
+// folder below. One process at a time uses a cache.
 //
 // A file is: magic, the 64-byte name that wazero gives the entry, the code,
 // and HMAC-SHA256 of the file's identity and all before. The identity is the
@@ -35,6 +35,8 @@ const (
 	cacheMagic = "updraft compiled module 1\n"
 	entryName  = 2 * sha256.Size // hex
 	maxCached  = 1 << 30         // bytes of one file
+
+	handoverPrefix = "handover-" // of the folders that wazero sees
 )
 
 // errStale says that a cache file is missing or not to be used.
@@ -58,13 +60,17 @@ func openCache(dir string, key []byte, warn func(error)) (*cache, error) {
 	if !info.IsDir() || info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s is %v, want a folder of mode 0700", dir, info.Mode())
 	}
-	return &cache{dir: dir, key: append([]byte(nil), key...), warn: warn}, nil
+	left, err := filepath.Glob(filepath.Join(dir, handoverPrefix+"*"))
+	for _, name := range left { // of a process that was killed while it loaded
+		err = errors.Join(err, os.RemoveAll(name))
+	}
+	return &cache{dir: dir, key: append([]byte(nil), key...), warn: warn}, err
 }
 
 // compile calls compile with a handover folder of wazero's that holds the
 // verified entry, if there is one, and afterwards keeps what is new in it.
 func (c *cache) compile(digest string, compile func(wazero.CompilationCache) error) (err error) {
-	private, err := os.MkdirTemp("", "updraft-code-")
+	private, err := os.MkdirTemp(c.dir, handoverPrefix)
 	if err != nil {
 		return err
 	}

@@ -67,6 +67,10 @@ func New(_ context.Context, c Config) (*Host, error) {
 	return &Host{cache: k}, nil
 }
 
+// Cached reports whether loading a module again is quick, since its compiled
+// code is kept.
+func (h *Host) Cached() bool { return h.cache != nil }
+
 // features are the parts of WebAssembly that the contract allows. Reference
 // types stay out, and with them table.grow and more than one table.
 const features = api.CoreFeaturesV1 | api.CoreFeatureMutableGlobal | api.CoreFeatureSignExtensionOps |

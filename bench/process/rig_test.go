@@ -35,7 +35,11 @@ func makeKit(t *testing.T) *kit {
 	t.Helper()
 	k := &kit{dir: t.TempDir()}
 	k.updraft = filepath.Join(k.dir, "updraft")
-	k.command(t, "", "go", "build", "-o", k.updraft, "github.com/updraft-ota/updraft/cmd/updraft")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", k.updraft, "github.com/updraft-ota/updraft/cmd/updraft")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build updraft: %v\n%s", err, out)
+	}
 	k.images(t)
 	for name, module := range map[string]string{"install-go": "ab-slot.wasm", "compat-go": "model-check.wasm"} {
 		k.module(t, name, module)

@@ -39,12 +39,15 @@ version is confirmed goes on to its end.
 		if err := engine.Cancel(disk.OS(), d.dir(), run); err != nil {
 			return fmt.Errorf("cancel run %s: %w", run, err)
 		}
-		err = p.drive(cmd.Context(), d, run, resume)
+		d.only = run // resume would drive another one forward
+		err = p.drive(cmd.Context(), d, resume)
 		switch {
 		case errors.Is(err, disk.ErrLocked):
 			return p.print("asked run %s to turn back at its next safe point", run)
 		case errors.Is(err, agent.ErrNothing):
 			return errors.Join(usagef("run %s is not unfinished, there is nothing to cancel", run), forgetCancel(d.dir()))
+		case errors.Is(err, errOther):
+			return errors.Join(&usageError{err: err}, forgetCancel(d.dir()))
 		}
 		return err
 	}

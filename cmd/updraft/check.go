@@ -26,12 +26,9 @@ and a code; then the exit code is 2. If all is right nothing is printed.`,
 	}
 	asJSON := c.Flags().Bool("json", false, "print the problems as JSON on standard output")
 	c.RunE = func(_ *cobra.Command, args []string) error {
-		err := agent.Check(args)
+		err := checkError(agent.Check(args))
 		var problems document.Problems
-		if err != nil && !errors.As(err, &problems) {
-			return inputError(err)
-		}
-		if !*asJSON {
+		if err != nil && !errors.As(err, &problems) || !*asJSON {
 			return err
 		}
 		if problems == nil {
@@ -43,4 +40,14 @@ and a code; then the exit code is 2. If all is right nothing is printed.`,
 		return ended(exitUsage)
 	}
 	return c
+}
+
+// checkError leaves problems as they are; any other error is of a file that is
+// missing or of another kind.
+func checkError(err error) error {
+	var problems document.Problems
+	if err == nil || errors.As(err, &problems) {
+		return err
+	}
+	return &usageError{err: err}
 }

@@ -46,7 +46,7 @@ func typed(graph *engine.Graph, given []string) (map[string]any, error) {
 // first, so that all mistakes in them are told at once.
 func inputsOf(deviceFile, workflowFile string, given []string) (map[string]any, error) {
 	if err := agent.Check([]string{deviceFile, workflowFile}); err != nil {
-		return nil, inputError(err)
+		return nil, checkError(err)
 	}
 	text, err := readSmall(disk.OS(), workflowFile, document.MaxBytes)
 	if err != nil {

@@ -54,7 +54,11 @@ func makePlan(ctx context.Context, device, workflow string, given []string) (eng
 	if err != nil {
 		return engine.Plan{}, err
 	}
-	return agent.MakePlan(ctx, agent.Config{Device: device}, workflow, inputs)
+	plan, err := agent.MakePlan(ctx, agent.Config{Device: device}, workflow, inputs)
+	if err != nil {
+		return plan, inputError(err)
+	}
+	return plan, nil
 }
 
 func (p *program) printPlan(plan engine.Plan) error {

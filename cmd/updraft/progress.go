@@ -59,12 +59,10 @@ func (r *plainReporter) result(res engine.Result) error {
 	if res.Step != "" {
 		line += ", step " + res.Step
 	}
-	for _, more := range []string{res.Code, printable(strings.ReplaceAll(res.Message, "\n", "; "))} {
-		if more != "" {
-			line += ": " + more
-		}
+	if res.State == engine.Waiting { // the message says all
+		res.Code = ""
 	}
-	return r.p.print("%s", line)
+	return r.p.print("%s", join(line, res.Code, printable(strings.ReplaceAll(res.Message, "\n", "; "))))
 }
 
 // advice says what an end means and what to do next.
@@ -93,7 +91,7 @@ func advice(res engine.Result, at *place) string {
 }
 
 const (
-	lineEvery   = 10              // percent between two lines of progress
+	lineEvery = 10              // percent between two lines of progress
 	linePause = 5 * time.Second // or time between them
 )
 
@@ -146,6 +144,11 @@ func (l *lines) text(e engine.Event) string {
 		return prefix + join("restart "+e.State, e.Code, e.Text)
 	case engine.EventReport:
 		return prefix + join("report "+e.State, e.Code, e.Text)
+	case engine.EventLog:
+		if strings.HasPrefix(e.Text, prefix) { // errors name their step themselves
+			return join(e.Text, e.Code)
+		}
+		return prefix + join(e.Text, e.Code)
 	}
 	return prefix + join(string(e.Kind), e.Code, e.Text)
 }
@@ -157,10 +160,10 @@ func runText(e engine.Event) string {
 	return join(fmt.Sprintf("run %s %s", e.Run, e.State), e.Code, e.Text)
 }
 
-// join puts what is there of a code and a text behind a word.
+// join puts what is there of a code and a text behind a word, each once.
 func join(word string, more ...string) string {
 	for _, m := range more {
-		if m != "" {
+		if !strings.HasSuffix(word, m) {
 			word += ": " + m
 		}
 	}

@@ -62,6 +62,7 @@ func quoted(path string) string {
 type driving struct {
 	*place
 	progress, restart *choice
+	only              string // the run that may be driven, "" for any
 }
 
 const driveHelp = `
@@ -73,10 +74,10 @@ standard output instead:
   run     id of the run
   kind    run, step, progress, retry, restart, log or report
   step    id of the step, if the event belongs to one
-  state   of kind run: accepted, resumed, waiting or the end; of kind step:
-          begin, done, skipped or undone; of kind restart: armed, restarting,
-          booted, confirmed or fell-back; of kind report: delivered or
-          undelivered
+  state   of kind run: accepted, resumed, failing, state_lost, waiting or the
+          end; of kind step: begin, already, done, skipped or undone; of kind
+          restart: armed, restarting, booted, confirmed or fell-back; of kind
+          report: delivered or undelivered
   done    of kind progress: bytes so far
   total   of kind progress: bytes in all, missing if not known
   text    words for people
@@ -125,7 +126,7 @@ same --id goes on with a run that was cut short, whatever cut it.
 			*id = "run-" + strings.ToLower(rand.Text()[:10])
 			p.say("run %s", *id)
 		}
-		return p.drive(cmd.Context(), d, *id, func(ctx context.Context, a *agent.Agent) (engine.Result, error) {
+		return p.drive(cmd.Context(), d, func(ctx context.Context, a *agent.Agent) (engine.Result, error) {
 			graph, err := a.Read(args[0])
 			if err != nil {
 				return engine.Result{}, inputError(err)
@@ -157,7 +158,7 @@ calls it at every start.
 		if err := needs(cmd, "device"); err != nil {
 			return err
 		}
-		err := p.drive(cmd.Context(), d, "", resume)
+		err := p.drive(cmd.Context(), d, resume)
 		if errors.Is(err, agent.ErrNothing) {
 			p.say("%v", err)
 			return nil
@@ -169,9 +170,14 @@ calls it at every start.
 
 func resume(ctx context.Context, a *agent.Agent) (engine.Result, error) { return a.Resume(ctx) }
 
-// drive opens the device, lets first begin, goes on after a restart that the
-// user agreed to, and prints the result.
-func (p *program) drive(ctx context.Context, d *driving, run string, first func(context.Context, *agent.Agent) (engine.Result, error)) error {
+// errOther is a run that is unfinished, but not the one that was named.
+var errOther = errors.New("another run is unfinished")
+
+type beginning func(ctx context.Context, a *agent.Agent) (engine.Result, error)
+
+// drive opens the device, lets begin do its work, goes on after a restart that
+// the user agreed to, and prints the result.
+func (p *program) drive(ctx context.Context, d *driving, begin beginning) error {
 	config, err := agent.LoadDevice(d.device)
 	if err != nil {
 		return inputError(err)
@@ -180,40 +186,52 @@ func (p *program) drive(ctx context.Context, d *driving, run string, first func(
 	if err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	show := p.reporter(d)
-	var due string // what is to be restarted
+	var run, due string // the run, once it is durable, and what it wants restarted
 	events := func(e engine.Event) {
+		if d.only != "" && e.Run != d.only {
+			stop(fmt.Errorf("%w: %s, not %s", errOther, e.Run, d.only))
+			return
+		}
 		if run = e.Run; e.Kind == engine.EventRestart && e.State == "restarting" {
 			due = e.Text
 		}
 		show.event(e)
 	}
-	step := func(mode device.Mode, begin func(context.Context, *agent.Agent) (engine.Result, error)) (res engine.Result, err error) {
-		a, err := agent.Open(ctx, agent.Config{Device: d.device, State: d.state, Restart: mode, Events: events})
-		if err != nil {
-			return engine.Result{}, err
-		}
-		defer func() { err = errors.Join(err, a.Close()) }()
-		return begin(ctx, a)
-	}
-	res, err := step(mode, first)
+	c := agent.Config{Device: d.device, State: d.state, Restart: mode, Events: events}
+	res, err := opened(ctx, c, begin)
 	if err == nil && res.State == engine.Waiting && ask && len(config.Restart[due].Exec) > 0 {
 		var yes bool
-		question := fmt.Sprintf("restart %s now with %s?", due, strings.Join(config.Restart[due].Exec, " "))
-		if yes, err = p.askYes(ctx, question); yes {
-			res, err = step(device.RestartExec, resume)
+		if yes, err = p.askYes(ctx, fmt.Sprintf("restart %s now with %s?", due, strings.Join(config.Restart[due].Exec, " "))); yes {
+			c.Restart = device.RestartExec
+			res, err = opened(ctx, c, resume)
 		}
 	}
-	if ctx.Err() != nil && (errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled)) {
-		res, err = engine.Result{Run: run, State: engine.Waiting, Code: "interrupted", Message: err.Error()}, nil
-	}
-	if err != nil {
+	switch cause := context.Cause(ctx); {
+	case err != nil && errors.Is(cause, errOther):
+		return cause
+	case err != nil && run != "" && errors.Is(cause, errInterrupted):
+		res, err = engine.Result{Run: run, State: engine.Waiting, Code: "interrupted", Message: cause.Error()}, nil
+	case err != nil:
 		return err
 	}
 	if err := show.result(res); err != nil {
 		return err
 	}
 	return ended(exitOf(res.State))
+}
+
+// opened lets begin work with an open device.
+func opened(ctx context.Context, c agent.Config, begin beginning) (_ engine.Result, err error) {
+	agent.SaveMemory()
+	a, err := agent.Open(ctx, c)
+	if err != nil {
+		return engine.Result{}, inputError(err)
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	return begin(ctx, a)
 }
 
 // restartMode is what the door is told, and whether the user is asked.

@@ -54,7 +54,7 @@ func (j *Journal) copyAside() error {
 		return err
 	}
 	for _, f := range files {
-		if f.name == lockName || f.name == markerName {
+		if f.name == lockName || f.name == markerName || empty(f.name) {
 			continue
 		}
 		if err := copySparse(j.disk, filepath.Join(temp, f.name), j.path(f.name)); err != nil {
@@ -69,6 +69,10 @@ func (j *Journal) copyAside() error {
 	}
 	return j.disk.SyncDir(filepath.Dir(aside))
 }
+
+// empty says whether a file is of Badger's value log or its statistics. Both
+// are empty by construction here; without them a store is whole.
+func empty(name string) bool { return filepath.Ext(name) == ".vlog" || name == "DISCARD" }
 
 // copySparse leaves holes where from holds zeros.
 func copySparse(d disk.FS, to, from string) (err error) {

@@ -80,8 +80,8 @@ func damaged(format string, a ...any) error {
 	return fmt.Errorf("%w: %s", engine.ErrStore, fmt.Sprintf(format, a...))
 }
 
-// look sorts the files. The value log and its statistics are empty by
-// construction, and Badger ends the process over some damage in them.
+// look sorts the files. Badger makes those of the value log anew, and some
+// damage in them would end the process.
 func look(dir string) (*found, *repairs, error) {
 	f := &found{tables: map[uint64]string{}, others: map[string]bool{}}
 	r := &repairs{dir: dir, cut: map[string]int64{}}
@@ -98,7 +98,7 @@ func look(dir string) (*found, *repairs, error) {
 			f.logs = append(f.logs, name)
 		case ext == "sst" && notNumber == nil:
 			f.tables[number] = name
-		case ext == "vlog" || name == "DISCARD":
+		case empty(name):
 			r.remove = append(r.remove, name)
 		case name == badger.KeyRegistryFileName:
 			data, err := readAll(filepath.Join(dir, name))

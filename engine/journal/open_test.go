@@ -233,7 +233,7 @@ func tree(t *testing.T, dir string) string {
 	}
 	var b strings.Builder
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "journal.") {
+		if strings.HasPrefix(e.Name(), "journal.") || strings.HasSuffix(e.Name(), ".vlog") || e.Name() == "DISCARD" {
 			continue
 		}
 		data, err := os.ReadFile(filepath.Join(dir, e.Name()))

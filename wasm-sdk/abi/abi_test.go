@@ -101,11 +101,11 @@ func TestManifestRoundTrip(t *testing.T) {
 }
 
 func TestUint32(t *testing.T) {
-	for in, want := range map[string][2]int{
+	for in, want := range map[string][2]int64{
 		"\x00": {0, 1}, "\x7f": {127, 1}, "\x80\x01": {128, 2}, "\x80\x80\x80\x80\x00": {0, 5}, "\xff\xff\xff\xff\x0f": {1<<32 - 1, 5},
 		"": {0, 0}, "\x80": {0, 0}, "\xff\xff\xff\xff\x1f": {0, 0}, "\x80\x80\x80\x80\x80\x00": {0, 0},
 	} {
-		if v, n := Uint32([]byte(in)); int(v) != want[0] || n != want[1] {
+		if v, n := Uint32([]byte(in)); int64(v) != want[0] || int64(n) != want[1] {
 			t.Errorf("Uint32(% x) = %d, %d; want %v", in, v, n, want)
 		}
 	}

@@ -25,6 +25,9 @@ type Double struct {
 	Facts     map[string]string
 	Settings  string            // JSON, "" for {}
 	Artifacts map[string][]byte // by role
+	// Random says that the manifest has access: random. Without it going
+	// back in an artifact is abi.ESEQ, as it is on a device.
+	Random bool
 	// Targets holds contents by role, or by role/path for entries: what
 	// reading finds, and what Commit leaves.
 	Targets map[string][]byte
@@ -42,6 +45,7 @@ type Double struct {
 	Report abi.Result
 
 	open []opened
+	read map[string]int64 // by role, where its stream is
 }
 
 type opened struct {
@@ -52,7 +56,7 @@ type opened struct {
 // Call runs one phase of p as the host would and gives its return class. The
 // error is what the phase's function returned.
 func (d *Double) Call(p Phases, phase abi.Phase) (abi.Class, error) {
-	d.open = nil
+	d.open, d.read = nil, map[string]int64{}
 	s := &Step{host: host{d}}
 	var failed error
 	keep := func(f func(*Step) error) func(*Step) error {
@@ -67,6 +71,9 @@ func (d *Double) Call(p Phases, phase abi.Phase) (abi.Class, error) {
 	}.call(s, phase)
 	return class, failed
 }
+
+// keep has nothing to do where nobody calls an exported function.
+func keep(Phases) {}
 
 // host is the twin of the one for wasip1.
 type host struct{ d *Double }
@@ -145,7 +152,17 @@ func (h host) artifact(i int32) []byte       { return h.d.Artifacts[h.d.open[i].
 func (h host) artSize(i int32) int64         { return int64(len(h.artifact(i))) }
 func (h host) artDigest(int32, []byte) int32 { return int32(abi.EUNKNOWN) }
 func (h host) artRead(i int32, off int64, p []byte) int32 {
-	return readFrom(h.artifact(i), off, p)
+	if !h.forward(i, off) {
+		return int32(abi.ESEQ)
+	}
+	n := readFrom(h.artifact(i), off, p)
+	h.d.read[h.d.open[i].name] = off + int64(max(n, 0))
+	return n
+}
+
+// forward reports whether a read at off does not go back.
+func (h host) forward(i int32, off int64) bool {
+	return h.d.Random || off < 0 || off >= h.d.read[h.d.open[i].name]
 }
 
 func readFrom(b []byte, off int64, p []byte) int32 {
@@ -170,13 +187,15 @@ func (h host) tgtEntry(i int32, path string, _ uint32) int32 {
 	return h.add(name, o.mode)
 }
 
-// content is what a handle reads: what is staged through it, or what is there.
+// content is what is there, or what is staged through a handle for writing.
 func (h host) content(i int32) []byte {
-	if o := h.d.open[i]; o.mode == abi.ModeRead {
+	o := h.d.open[i]
+	if o.mode == abi.ModeRead {
 		return h.d.Targets[o.name]
 	}
-	return h.d.Staged[h.d.open[i].name]
+	return h.d.Staged[o.name]
 }
+
 func (h host) tgtWrite(i int32, off int64, p []byte) int32 {
 	o := h.d.open[i]
 	if off < 0 {
@@ -196,7 +215,13 @@ func (h host) tgtWrite(i int32, off int64, p []byte) int32 {
 	h.d.Staged[o.name] = b
 	return int32(len(p))
 }
-func (h host) tgtRead(i int32, off int64, p []byte) int32 { return readFrom(h.content(i), off, p) }
+func (h host) tgtRead(i int32, off int64, p []byte) int32 {
+	if h.d.open[i].mode != abi.ModeRead {
+		return int32(abi.EDENIED)
+	}
+	return readFrom(h.content(i), off, p)
+}
+
 func (h host) tgtTruncate(i int32, size int64) int32 {
 	name := h.d.open[i].name
 	if size < 0 || size > int64(len(h.d.Staged[name])) {
@@ -243,10 +268,14 @@ func (h host) svcCopy(src int32, soff int64, dst int32, doff, n int64) int64 {
 	if h.d.Cancel {
 		return int64(abi.ECANCELED)
 	}
+	if !h.forward(src, soff) {
+		return int64(abi.ESEQ)
+	}
 	b = b[min(soff, int64(len(b))):]
 	if n >= 0 {
 		b = b[:min(n, int64(len(b)))]
 	}
+	h.d.read[h.d.open[src].name] = soff + int64(len(b))
 	return int64(h.tgtWrite(dst, doff, b))
 }
 

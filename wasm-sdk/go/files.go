@@ -12,7 +12,7 @@ type Mode int32
 // The modes.
 const (
 	Read  Mode = abi.ModeRead
-	Write Mode = abi.ModeWrite // what was written may be read back
+	Write Mode = abi.ModeWrite // reading through it is [abi.EDENIED]
 )
 
 // Artifact is an open artifact. Unless the manifest says access: random, its

@@ -172,6 +172,12 @@ func (host) mono() int64                      { return hostMono() }
 func (host) sleep(ms int64) int32             { return hostSleep(ms) }
 func (host) random(p []byte) int32            { a, n := at(p); return hostRandom(a, n) }
 
+// served is what the exported function calls: the linker wants a plain
+// function, so that there is no receiver to hold it.
+var served Phases
+
+func keep(p Phases) { served = p }
+
 //go:wasmexport updraft_abi_1_0
 func marker() {}
 

@@ -59,14 +59,10 @@ type verdict struct {
 
 func (v *verdict) Error() string { return v.reason }
 
-// served is what the exported function of this instance calls: the linker
-// wants a plain function, so that there is no receiver to hold it.
-var served Phases
-
 // Serve sets the functions that updraft calls. It is the initial value of a
 // package variable, since main does not run in a module. The result is p.
 func Serve(p Phases) Phases {
-	served = p
+	keep(p)
 	return p
 }
 
