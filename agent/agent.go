@@ -183,7 +183,7 @@ func (a *Agent) drive(ctx context.Context, run string) (engine.Result, error) {
 			continue // the next call is what a new process would do
 		}
 		if res.State != engine.Waiting {
-			a.deliver(ctx)
+			a.deliver(ctx, run)
 		}
 		return res, nil
 	}

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
@@ -62,14 +61,14 @@ func kindOf(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	kind := ""
-	if n := doc.Root.Get("kind"); n != nil {
-		kind = n.Text
+	n := doc.Root.Get("kind")
+	if n == nil {
+		return "", document.Problems{doc.Problem("", document.Missing, "missing kind: Device or kind: Workflow")}
 	}
-	if kind != "Device" && kind != "Workflow" {
-		return "", fmt.Errorf("%s: kind is %q, want Device or Workflow", name, kind)
+	if n.Text != "Device" && n.Text != "Workflow" {
+		return "", document.Problems{n.Problem(document.WrongKind, document.Unknown("kind", n.Text, []string{"Device", "Workflow"}))}
 	}
-	return kind, nil
+	return n.Text, nil
 }
 
 func checkWorkflow(name string, dev *device.Config, v stages.Config) (*engine.Graph, error) {

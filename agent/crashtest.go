@@ -72,7 +72,6 @@ func seed(c device.Config) (*disk.Forgetful, error) {
 	for _, fact := range c.Facts {
 		names = append(names, fact.File)
 	}
-	names = append(names, c.Guard)
 	for _, name := range names {
 		if name == "" {
 			continue
@@ -85,7 +84,12 @@ func seed(c device.Config) (*disk.Forgetful, error) {
 			return nil, fmt.Errorf("copy the device: %w", err)
 		}
 	}
-	return f, disk.MkdirAll(f, "/updraft-state", 0o700)
+	for _, dir := range []string{"/updraft-state", path.Dir(c.Guard)} {
+		if err := disk.MkdirAll(f, dir, 0o700); err != nil {
+			return nil, fmt.Errorf("copy the device: %w", err)
+		}
+	}
+	return f, engine.CopyFloor(f, disk.OS(), c.Guard)
 }
 
 // maxCached bounds what one URL may hold in memory during a crash test.

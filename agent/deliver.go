@@ -45,7 +45,7 @@ func (a *Agent) Deliver(ctx context.Context) error {
 }
 
 // deliver tries some times; what is left stays in the outbox.
-func (a *Agent) deliver(ctx context.Context) {
+func (a *Agent) deliver(ctx context.Context, run string) {
 	var err error
 	for try := range deliverTries {
 		if err = a.Deliver(ctx); err == nil || ctx.Err() != nil {
@@ -56,7 +56,7 @@ func (a *Agent) deliver(ctx context.Context) {
 		}
 	}
 	if a.config.Events != nil {
-		a.config.Events(engine.Event{Kind: engine.EventReport, State: "undelivered", Time: time.Now().UTC(),
+		a.config.Events(engine.Event{Run: run, Kind: engine.EventReport, State: "undelivered", Time: time.Now().UTC(),
 			Text: fmt.Sprintf("%v; it stays in the outbox, resume sends it again", err)})
 	}
 }

@@ -215,8 +215,8 @@ func (d *drive) successCode() string {
 	}
 	already := false
 	for _, s := range d.r.steps {
-		if s.intent != nil {
-			return ""
+		if s.intent != nil && len(s.intent.Targets) > 0 {
+			return "" // something was written
 		}
 		already = already || s.done != nil && s.done.Already
 	}

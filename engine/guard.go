@@ -109,6 +109,17 @@ func (g *guard) put(b []byte, at int64) error {
 	return f.Close()
 }
 
+// CopyFloor gives the guard of another disk the version floor of this one, and
+// nothing of its runs. Without a guard there is no floor.
+func CopyFloor(dst, src disk.FS, name string) error {
+	from, err := openGuard(src, name)
+	if err != nil || from.now.Floor == 0 {
+		return err
+	}
+	to := &guard{fs: dst, name: name}
+	return to.write(guardState{Floor: from.now.Floor})
+}
+
 // blobs keeps documents, modules and keys by digest, so that a resumed run
 // reads what it was accepted with.
 type blobs struct {

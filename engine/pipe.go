@@ -187,7 +187,7 @@ func (d *drive) filter(ctx context.Context, s *Step, in []Source) (Source, error
 	if t.release != nil {
 		d.release = t.release
 	}
-	named := stepSource{src, s.ID}
+	named := stepSource{src, s, d.e.c.Clock}
 	if r, ok := src.(Random); ok {
 		return randomStep{named, r}, nil
 	}
@@ -311,10 +311,11 @@ func (s *fileStream) Read(p []byte) (int, error) {
 func (s *fileStream) Mark() (State, error) { return State{Offset: s.off}, nil }
 func (s *fileStream) Close() error         { return s.f.Close() }
 
-// stepSource gives errors of a source the step that they belong to.
+// stepSource gives a source the name and the time limit of its step.
 type stepSource struct {
 	Source
-	id string
+	step  *Step
+	clock disk.Clock
 }
 
 type randomStep struct {
@@ -325,22 +326,46 @@ type randomStep struct {
 func (r randomStep) ReadAt(p []byte, off int64) (int, error) { return r.r.ReadAt(p, off) }
 
 func (s stepSource) Open(ctx context.Context, at State) (Stream, error) {
-	in, err := s.Source.Open(ctx, at)
-	if err != nil {
-		return nil, inStep(s.id, err)
+	out := &stepStream{id: s.step.ID, cancel: func() {}}
+	if s.step.Timeout > 0 {
+		out.limit = &Failure{"timeout", fmt.Errorf("took longer than %v", s.step.Timeout)}
+		ctx, out.cancel = disk.WithTimeout(ctx, s.clock, s.step.Timeout, out.limit)
 	}
-	return stepStream{in, s.id}, nil
+	out.ctx = ctx
+	var err error
+	if out.Stream, err = s.Source.Open(ctx, at); err != nil {
+		out.cancel()
+		return nil, out.named(err)
+	}
+	return out, nil
 }
 
+// stepStream is a stream of a step that flows into another. It has the context
+// of Open, since reading has none.
 type stepStream struct {
 	Stream
-	id string
+	id     string
+	ctx    context.Context
+	cancel context.CancelFunc
+	limit  error
 }
 
-func (s stepStream) Read(p []byte) (int, error) {
+func (s *stepStream) Read(p []byte) (int, error) {
 	n, err := s.Stream.Read(p)
 	if err != nil && err != io.EOF {
-		err = inStep(s.id, err)
+		err = s.named(err)
 	}
 	return n, err
+}
+
+func (s *stepStream) named(err error) error {
+	if s.limit != nil && errors.Is(context.Cause(s.ctx), s.limit) {
+		err = s.limit
+	}
+	return inStep(s.id, err)
+}
+
+func (s *stepStream) Close() error {
+	defer s.cancel()
+	return s.Stream.Close()
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -181,7 +182,7 @@ func (s stepSource) Cost() []Effect {
 	}
 	effects := c.Cost()
 	for i := range effects {
-		effects[i].Step = s.id
+		effects[i].Step = cmp.Or(effects[i].Step, s.step.ID)
 	}
 	return effects
 }

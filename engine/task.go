@@ -13,7 +13,8 @@ import (
 )
 
 // Task is one call of a verb: what it may use, and where the run stands. It
-// must not be kept after the call, nor shared between goroutines.
+// must not be shared between goroutines, and not be kept after the call but by the
+// source that a filter gave.
 type Task struct {
 	Run, Step string
 	Attempt   int // from 1
