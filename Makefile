@@ -35,3 +35,20 @@ cross: ## build for the devices that people have
 
 docs: ## write the generated reference anew
 	$(GO) test ./stages -run TestReference -update
+
+corpus: ## fetch the real version pairs that tests and benchmarks like to have
+	bench/corpus/fetch.sh $(CORPUS)
+
+crash: build ## the long forms: 1,000 kills, every point of every sweep, every byte of a journal
+	$(GO) test ./bench/process -run TestKill -v -timeout 90m -kills 1000 -at-once 8
+	$(GO) test ./engine/... ./device/... -timeout 60m
+	$(GO) test ./bench/process -run TestMemory -v -image-mib 2048
+
+bench: ## figures of this machine, both sides in one run
+	$(GO) test ./delta ./wasmhost ./engine/... -run '^$$' -bench . -benchtime 1s
+
+FUZZTIME ?= 60s
+fuzz: ## each fuzz target for FUZZTIME
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r f; do \
+	  for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
+	    echo "$$(dirname $$f) $$t"; $(GO) test $$(dirname $$f) -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) || exit 1; done; done

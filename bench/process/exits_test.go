@@ -41,7 +41,7 @@ func TestRefused(t *testing.T) {
 		{"the module's target is not granted by the device", "small-5", []string{"grants: [rootfs]", "grants: []"}, nil,
 			"denied", `"rootfs"`, nil},
 		{"the module imports what updraft does not have", "small-5", []string{moduleRole, "{module: bad.wasm,"},
-			handMade(t, "tgt_format", abi.Capabilities()), "invalid-module", "tgt_format", nil},
+			handMade(t, "tgt_format", abi.Capabilities()), "denied", "tgt_format", nil},
 		{"the module imports what it does not declare", "small-5", []string{moduleRole, "{module: bad.wasm,"},
 			handMade(t, "tgt_sync", []abi.Capability{abi.Artifact}), "denied", "tgt_sync", nil},
 	} {
@@ -97,10 +97,10 @@ func handMade(t *testing.T, function string, declared []abi.Capability) []byte {
 	text := func(s string) []byte { return sized([]byte(s)) }
 	section := func(id byte, parts ...[]byte) []byte { return append([]byte{id}, sized(slices.Concat(parts...))...) }
 	wasm := slices.Concat([]byte("\x00asm\x01\x00\x00\x00"),
-		section(1, []byte{2, 0x60, 1, 0x7f, 1, 0x7f, 0x60, 0, 0}),                      // (i32) -> i32 and () -> ()
-		section(2, []byte{1}, text(abi.Module), text(function), []byte{0, 0}),          // the import, of the first type
-		section(3, []byte{2, 0, 1}),                                                    // two functions
-		section(5, []byte{1, 0, 1}),                                                    // one page of memory
+		section(1, []byte{2, 0x60, 1, 0x7f, 1, 0x7f, 0x60, 0, 0}),             // (i32) -> i32 and () -> ()
+		section(2, []byte{1}, text(abi.Module), text(function), []byte{0, 0}), // the import, of the first type
+		section(3, []byte{2, 0, 1}),                                           // two functions
+		section(5, []byte{1, 0, 1}),                                           // one page of memory
 		section(7, []byte{3}, text(abi.MemoryExport), []byte{2, 0}, text(abi.PhaseExport), []byte{0, 1}, text("updraft_abi_1_0"), []byte{0, 2}),
 		section(10, []byte{2, 4, 0, 0x41, 0, 0x0b, 2, 0, 0x0b}))
 	wasm, err := abi.WithManifest(wasm, abi.Manifest{Name: "hand-made", Version: "1.0.0", Kind: abi.KindInstall, ABI: abi.Range{Min: "1.0"},
@@ -174,7 +174,7 @@ func TestRolledBack(t *testing.T) {
 			}
 			return p
 		}
-		b.run(t, "x").wants(t, 4, "rolled_back", "digest", "SHA-256")
+		b.run(t, "x").wants(t, 4, "rolled_back", "digest", digest(t, filepath.Join(b.k.dir, "new")))
 		b.onOld(t)
 		b.reported(t, "x", "rolled_back")
 		if got := b.front.asked(); len(got) > 10 {
@@ -204,44 +204,69 @@ func TestRolledBack(t *testing.T) {
 			t.Errorf("the server was asked for %q, want nothing", got)
 		}
 	})
-	t.Run("no room for the image", func(t *testing.T) {
-		b := newStand(t, "full", "b: slot-b.img", "b: small/slot-b.img")
-		mount(t, filepath.Join(b.dir, "small"), "-t", "tmpfs", "-o", "size=4m", "updraft-test")
-		b.write(t, "small/slot-b.img", "")
-		b.run(t, "x").wants(t, 4, "rolled_back", "no_space", "no space")
-		b.onOld(t)
-		b.reported(t, "x", "rolled_back")
-	})
+	for _, how := range []string{"by a module", "without a module"} {
+		t.Run("no room for the image, "+how, func(t *testing.T) {
+			b := newStand(t, "full", "b: slot-b.img", "b: small/slot-b.img")
+			if how == "without a module" {
+				b.native(t)
+			}
+			mount(t, filepath.Join(b.dir, "small"), "-t", "tmpfs", "-o", "size=4m", "updraft-test")
+			b.write(t, "small/slot-b.img", "")
+			b.run(t, "x").wants(t, 4, "rolled_back", "no_space", "no space")
+			b.onOld(t)
+			b.reported(t, "x", "rolled_back")
+		})
+	}
 }
 
-// twentyMistakes has one mistake in each line that the list below names.
+// twentyMistakes are as many different ones.
 const twentyMistakes = `apiVersion: updraft/v2
 kind: Workflow
 name: bad
-inputs: {release: {type: text}, 2nd: {type: int}}
+inputs: {release: {type: text}}
 compat:
   - {modul: ../model-check.wasm}
 steps:
   - id: Image
-    fetch: {manifest: "${{ inputs.relaese }}", artifact: image, base: rootfs@c}
+    fetch: {manifest: "${{ inputs.relaese }}", artifact: image}
     timeout: 0s
   - id: checked
     verfy: {artifact: image}
   - verify: {artifact: nowhere}
   - id: write
     install: {module: gone.wasm, artifacts: {image: checked}, targets: {out: {target: rotfs@inactive, quota: much}}}
-    timout: 5s
   - id: write
     install: {artifacts: {image: checked}, targets: {out: {target: rootfs@active}}}
     when: facts.model
   - id: one
     needs: [two]
-    report: {fields: {site: "${{ facts.site }}"}}
+    report: {text: "${{ facts.site }}"}
   - id: two
     needs: [one]
-    confirm: {restart: device, within: soon, probes: [{fact: versoin, equals: "${{ now() }}"}]}
+    confirm: {restart: device, probes: [{fact: version, equals: "${{ now() }}"}, {fact: version, fiel: x}]}
 extra: 1
 `
+
+const whereTwenty = `1:13 E013
+4:26 E012
+6:6 E009
+8:9 E017
+9:35 E023
+10:14 E012
+12:5 E014
+13:5 E010
+13:24 E019
+15:23 E029
+15:87 E022
+15:110 E011
+16:9 E018
+17:68 E022
+18:11 E027
+20:13 E021
+21:25 E024
+24:69 E026
+24:96 E009
+25:1 E009`
 
 const badDevice = `apiVersion: updraft/v1
 kind: Device
@@ -254,15 +279,37 @@ trust: {require: maybe, keys: [../rel.pub]}
 modules: {memory: lots, grants: [app]}
 `
 
+const whereDevice = `3:44 E022
+5:45 E030
+5:81 E009
+6:3 E030
+7:11 E012
+8:18 E012
+9:19 E011
+9:34 E022`
+
 // TestUsage holds exit 2: everything that is wrong at once, and nothing done.
 func TestUsage(t *testing.T) {
-	place := regexp.MustCompile(`(?m)^(\w+\.yaml):(\d+):(\d+): (E\d{3}) \S.*$`)
+	place := regexp.MustCompile(`(?m)^(\w+\.yaml):(\d+:\d+): (E\d{3}) \S`)
+	caret := regexp.MustCompile(`(?m)^ *\^~*$`)
 	for _, tt := range []struct {
 		name, file, text string
-		lines            string // of the mistakes, in order
+		where            string // line, column and code of each
 	}{
-		{"twenty mistakes in a workflow", "update.yaml", twentyMistakes, "1 4 4 6 6 8 9 9 10 12 13 13 15 15 15 16 17 18 19 21 22 25 25 25 26"},
-		{"a device file", "device.yaml", badDevice, "3 5 5 6 7 8 9 9"},
+		{"twenty mistakes in a workflow", "update.yaml", twentyMistakes, whereTwenty},
+		{"a device file", "device.yaml", badDevice, whereDevice},
+		{"a mistake in an expression is told once", "update.yaml", `apiVersion: updraft/v1
+kind: Workflow
+name: bad
+steps:
+  - {id: image, fetch: {manifest: "${{ facts.modle }}", artifact: image, base: rootfs@active}}
+`, "5:40 E024"},
+		{"a base that the device does not have", "update.yaml", `apiVersion: updraft/v1
+kind: Workflow
+name: bad
+steps:
+  - {id: image, fetch: {manifest: release.json, artifact: image, base: rotfs@active}}
+`, "5:72 E022"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newStand(t, "small-5")
@@ -270,20 +317,20 @@ func TestUsage(t *testing.T) {
 			b.write(t, tt.file, tt.text)
 			o := b.run(t, "x")
 			o.says(t, 2)
-			var lines []string
+			var where []string
 			for _, m := range place.FindAllStringSubmatch(o.stderr, -1) {
-				if lines = append(lines, m[2]); m[1] != tt.file {
+				if where = append(where, m[2]+" "+m[3]); m[1] != tt.file {
 					t.Errorf("a mistake in %s, want it in %s", m[1], tt.file)
 				}
 			}
-			if got := strings.Join(lines, " "); got != tt.lines {
-				t.Errorf("%d mistakes in the lines\n%s, want %d in\n%s\n%s", len(lines), got, len(strings.Fields(tt.lines)), tt.lines, o.stderr)
+			if got := strings.Join(where, "\n"); got != tt.where {
+				t.Errorf("%d mistakes at\n%s\nwant %d at\n%s\n%s", len(where), got, strings.Count(tt.where, "\n")+1, tt.where, o.stderr)
 			}
-			if carets := strings.Count(o.stderr, "^"); carets < len(lines) {
-				t.Errorf("%d carets for %d mistakes", carets, len(lines))
+			if carets := len(caret.FindAllString(o.stderr, -1)); carets != len(where) {
+				t.Errorf("%d lines with a caret for %d mistakes", carets, len(where))
 			}
 			check := b.updraft(t, "check", "device.yaml", "update.yaml")
-			if check.says(t, 2); len(place.FindAllString(check.stderr, -1)) < len(lines) {
+			if check.says(t, 2); len(place.FindAllString(check.stderr, -1)) < len(where) {
 				t.Errorf("check finds less than run:\n%s", check.stderr)
 			}
 			b.untouched(t, before)

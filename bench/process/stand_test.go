@@ -148,6 +148,14 @@ func (b *stand) edit(t *testing.T, from, to string) {
 	}
 }
 
+// native takes the modules out of the workflow.
+func (b *stand) native(t *testing.T) {
+	t.Helper()
+	b.edit(t, "compat:\n  - {module: ../model-check.wasm, with: {models: [gw-200]}}\n", "")
+	b.edit(t, "module: ../ab-slot.wasm, ", "")
+	b.edit(t, ", mode: write, quota: 64MiB", "")
+}
+
 func (b *stand) write(t *testing.T, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(b.dir, file), []byte(text), 0o600); err != nil {
@@ -240,7 +248,9 @@ func (k *kit) updraftIn(t *testing.T, dir string, args ...string) outcome {
 }
 
 // release is the address of the device's release.
-func (b *stand) release() string { return "release=" + b.s.URL + "/" + b.name + "/" + b.kind + "/release.json" }
+func (b *stand) release() string {
+	return "release=" + b.s.URL + "/" + b.name + "/" + b.kind + "/release.json"
+}
 
 // run runs the update under an id; a restart is simulated unless more says otherwise.
 func (b *stand) run(t *testing.T, id string, more ...string) outcome {

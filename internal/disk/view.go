@@ -47,6 +47,7 @@ func wrap(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
+// Lstat does what [FS] says.
 func (v view) Lstat(name string) (fs.FileInfo, error) {
 	v.disk.mu.Lock()
 	defer v.disk.mu.Unlock()
@@ -57,6 +58,7 @@ func (v view) Lstat(name string) (fs.FileInfo, error) {
 	return at.node.info(path.Base(name)), nil
 }
 
+// ReadDir does what [FS] says.
 func (v view) ReadDir(name string) ([]fs.DirEntry, error) {
 	v.disk.mu.Lock()
 	defer v.disk.mu.Unlock()
@@ -71,6 +73,7 @@ func (v view) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
+// Mkdir does what [FS] says.
 func (v view) Mkdir(name string, perm fs.FileMode) error {
 	return v.change(Call{Op: "mkdir"}, name, func(do bool) error {
 		at, err := v.vacant(name)
@@ -81,6 +84,7 @@ func (v view) Mkdir(name string, perm fs.FileMode) error {
 	})
 }
 
+// Symlink does what [FS] says.
 func (v view) Symlink(target, name string) error {
 	return v.change(Call{Op: "symlink"}, name, func(do bool) error {
 		if target == "" {
@@ -96,6 +100,7 @@ func (v view) Symlink(target, name string) error {
 	})
 }
 
+// Readlink does what [FS] says.
 func (v view) Readlink(name string) (string, error) {
 	v.disk.mu.Lock()
 	defer v.disk.mu.Unlock()
@@ -109,6 +114,7 @@ func (v view) Readlink(name string) (string, error) {
 	return at.node.target, nil
 }
 
+// Remove does what [FS] says.
 func (v view) Remove(name string) error {
 	return v.change(Call{Op: "remove"}, name, func(do bool) error {
 		at, err := v.existing(name, false)
@@ -128,6 +134,7 @@ func (v view) Remove(name string) error {
 	})
 }
 
+// Rename does what [FS] says.
 func (v view) Rename(oldName, newName string) error {
 	return v.change(Call{Op: "rename", To: v.full(newName)}, oldName, func(do bool) error {
 		from, err := v.find(oldName, false)
@@ -173,6 +180,7 @@ func checkRename(from, to place) error {
 	return nil
 }
 
+// SyncDir does what [FS] says.
 func (v view) SyncDir(name string) error {
 	return v.change(Call{Op: "syncdir"}, name, func(do bool) error {
 		d, err := v.folder(name)
@@ -201,6 +209,7 @@ func (f *Forgetful) room() int64 {
 	return max(0, f.Capacity-f.used)
 }
 
+// Sub does what [FS] says.
 func (v view) Sub(name string) (FS, error) {
 	v.disk.mu.Lock()
 	defer v.disk.mu.Unlock()
