@@ -43,6 +43,9 @@ type Config struct {
 	Restart device.Mode
 	// HTTP carries all requests. The default is stages.NewTransport(nil).
 	HTTP http.RoundTripper
+	// SaveMemory tells the Go runtime, for the whole process, to keep its heap
+	// small while a run goes on. It is for programs whose purpose is the update.
+	SaveMemory bool
 	// Events, if set, gets each event in order. It must not block.
 	Events func(engine.Event)
 }
@@ -174,6 +177,9 @@ func (a *Agent) Resume(ctx context.Context) (engine.Result, error) {
 }
 
 func (a *Agent) drive(ctx context.Context, run string) (engine.Result, error) {
+	if a.config.SaveMemory {
+		saveMemory()
+	}
 	for {
 		res, err := a.engine.Run(ctx, run)
 		if err != nil {

@@ -2,10 +2,10 @@ package agent
 
 import "runtime/debug"
 
-// SaveMemory tells the Go runtime to keep its heap close to what is in use. It
-// is for programs whose whole purpose is the update, on devices with little
-// memory; it costs a few per cent of time, and counts for the whole process.
-func SaveMemory() {
+// saveMemory keeps the heap close to what is in use while bytes flow, on devices with
+// little memory. It counts for the whole process. Compiling a module under
+// such a limit would take five times as long, so that it comes after.
+func saveMemory() {
 	debug.SetGCPercent(25)
 	debug.SetMemoryLimit(32 << 20)
 }

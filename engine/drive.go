@@ -185,8 +185,11 @@ func (d *drive) endProven(ctx context.Context, cause error) (Result, error) {
 
 func (d *drive) load(ctx context.Context) error {
 	a, err := d.e.c.Door.Do(ctx, device.Op{Kind: device.AskFacts})
-	if err != nil {
+	if err != nil && d.r.armed == nil {
 		return fmt.Errorf("gather facts: %w", err)
+	}
+	if err != nil { // the new version may still be starting: its probes decide
+		d.event(Event{Kind: EventLog, Text: "gather facts: " + err.Error()})
 	}
 	d.facts = a.Facts
 	d.graph, err = d.e.graph(ctx, d.r)

@@ -154,14 +154,13 @@ func (d *drive) clean(ctx context.Context) {
 	if d.graph != nil && d.r.confirmed {
 		for _, s := range d.graph.Steps {
 			state := d.r.step(s.ID)
-			c, ok := s.Static.(Cleaner)
+			_, ok := s.Static.(Cleaner)
 			if !ok || state.done == nil || state.intent == nil {
 				continue
 			}
 			if t, verb, bindErr := d.bind(ctx, s); bindErr == nil {
-				c = verb.(Cleaner)
 				t.Targets = state.intent.Targets
-				err = errors.Join(err, c.Clean(ctx, t))
+				err = errors.Join(err, verb.(Cleaner).Clean(ctx, t))
 			}
 		}
 	}

@@ -29,7 +29,7 @@ type Fetch struct {
 	// Base is what the device has already, for deltas: a target such as
 	// rootfs@active, or a file in a directory such as app@active/bin/server.
 	// Without it the full image is fetched.
-	Base string `yaml:"base"`
+	Base string `yaml:"base,target"`
 	// URL is the address of an artifact that belongs to no release. The
 	// trust of the device file says what must stand beside it: nothing may be
 	// missing under sha256 but md5, and under signature a manifest is needed.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
+	"github.com/updraft-ota/updraft/internal/disk"
 	"github.com/updraft-ota/updraft/wasm-sdk/abi"
 	"github.com/updraft-ota/updraft/wasmhost"
 )
@@ -233,6 +234,9 @@ func moduleFailure(err error) error {
 	var module *wasmhost.Error
 	if errors.As(err, &retry) || errors.As(err, &refused) || errors.As(err, &failure) || !errors.As(err, &module) {
 		return err
+	}
+	if disk.IsNoSpace(err) {
+		return &engine.Failure{Code: "no_space", Err: err}
 	}
 	return &engine.Failure{Code: string(module.Code), Err: err}
 }

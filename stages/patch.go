@@ -19,7 +19,7 @@ type Patch struct {
 	Artifact string `yaml:"artifact,literal,required"`
 	// Base is what the patch starts from: a target such as rootfs@active, or a
 	// file in a directory such as app@active/bin/server.
-	Base string `yaml:"base,required"`
+	Base string `yaml:"base,target,required"`
 	// Format is the format of the patch. The default is zstd.
 	Format string `yaml:"format"`
 	// BaseSize is how many bytes of the base the patch starts from. The

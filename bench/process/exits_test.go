@@ -263,9 +263,9 @@ const whereTwenty = `1:13 E013
 17:68 E022
 18:11 E027
 20:13 E021
-21:25 E024
-24:69 E026
-24:96 E009
+21:31 E024
+24:70 E026
+24:98 E009
 25:1 E009`
 
 const badDevice = `apiVersion: updraft/v1
@@ -279,9 +279,9 @@ trust: {require: maybe, keys: [../rel.pub]}
 modules: {memory: lots, grants: [app]}
 `
 
-const whereDevice = `3:44 E022
-5:45 E030
-5:81 E009
+const whereDevice = `3:42 E022
+5:38 E030
+5:76 E009
 6:3 E030
 7:11 E012
 8:18 E012
@@ -303,7 +303,7 @@ kind: Workflow
 name: bad
 steps:
   - {id: image, fetch: {manifest: "${{ facts.modle }}", artifact: image, base: rootfs@active}}
-`, "5:40 E024"},
+`, "5:46 E024"},
 		{"a base that the device does not have", "update.yaml", `apiVersion: updraft/v1
 kind: Workflow
 name: bad

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -148,12 +149,20 @@ func (b *stand) edit(t *testing.T, from, to string) {
 	}
 }
 
+var (
+	compatList    = regexp.MustCompile(`(?m)^compat:\n( .*\n)+`)
+	installModule = regexp.MustCompile(`(?m)^    install: .*$`)
+)
+
 // native takes the modules out of the workflow.
 func (b *stand) native(t *testing.T) {
 	t.Helper()
-	b.edit(t, "compat:\n  - {module: ../model-check.wasm, with: {models: [gw-200]}}\n", "")
-	b.edit(t, "module: ../ab-slot.wasm, ", "")
-	b.edit(t, ", mode: write, quota: 64MiB", "")
+	text := compatList.ReplaceAllString(b.read(t, "update.yaml"), "")
+	text = installModule.ReplaceAllString(text, "    install: {artifacts: {image: checked}, targets: {out: {target: rootfs@inactive}}}")
+	if strings.Contains(text, "module") {
+		t.Fatalf("a module is left in\n%s", text)
+	}
+	b.write(t, "update.yaml", text)
 }
 
 func (b *stand) write(t *testing.T, file, text string) {

@@ -225,7 +225,7 @@ func (p *program) drive(ctx context.Context, d *driving, begin beginning) error 
 
 // opened lets begin work with an open device.
 func opened(ctx context.Context, c agent.Config, begin beginning) (_ engine.Result, err error) {
-	agent.SaveMemory()
+	c.SaveMemory = true
 	a, err := agent.Open(ctx, c)
 	if err != nil {
 		return engine.Result{}, inputError(err)

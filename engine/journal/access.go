@@ -29,27 +29,40 @@ func (j *Journal) read(do func(*badger.Txn) error) error {
 // write makes what do puts into the transaction durable. Once a write has
 // failed nobody knows what is on the disk, so all later ones fail too.
 func (j *Journal) write(ctx context.Context, do func(*badger.Txn) (int64, error)) error {
-	j.open.RLock()
-	defer j.open.RUnlock()
-	if j.closed {
-		return ErrClosed
-	}
 	j.writing.Lock()
 	defer j.writing.Unlock()
+	if j.closed { // it changes under both locks
+		return ErrClosed
+	}
 	if j.broken != nil {
 		return fmt.Errorf("an earlier write failed, open the journal anew: %w", j.broken)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := j.judge(guarded(func() error { return j.commit(do) }))
+	var err error
+	if j.fresh > turnAt {
+		err = j.turn()
+	}
+	if err == nil {
+		err = j.commitGuarded(do)
+	}
 	if j.broken != nil {
 		j.broken = err
 	}
 	return err
 }
 
-var errCommitting = errors.New("a commit is under way")
+func (j *Journal) commitGuarded(do func(*badger.Txn) (int64, error)) error {
+	j.open.RLock()
+	defer j.open.RUnlock()
+	return j.judge(guarded(func() error { return j.commit(do) }))
+}
+
+var (
+	errCommitting = errors.New("a commit is under way")
+	errTurning    = errors.New("the log is being turned over")
+)
 
 func (j *Journal) commit(do func(*badger.Txn) (int64, error)) error {
 	t := j.db.NewTransaction(true)
@@ -76,7 +89,7 @@ func (j *Journal) commit(do func(*badger.Txn) (int64, error)) error {
 		return err
 	}
 	j.broken = nil
-	j.fresh = min(fresh, 3*memTable) // Badger has turned older logs into tables
+	j.fresh = fresh
 	j.batches++
 	return nil
 }

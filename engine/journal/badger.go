@@ -15,6 +15,13 @@ import (
 const (
 	memTable = 4 << 20      // bytes
 	logSize  = 2 * memTable // bytes: how Badger makes a log. check relies on it
+	// table and block bound what Badger's table builder allocates at a time. On
+	// a 32-bit machine its allocator (ristretto v2.2.0, z.Allocator) hands out
+	// the same memory twice once a table outgrows twice this size, and the table
+	// is refused by a panic in the background. Blocks that hold the largest
+	// value keep the builder's waste small, and turnAt keeps tables small.
+	table = 4 << 20   // bytes
+	block = 128 << 10 // bytes
 	// inline is larger than any value, so that the value log stays empty and
 	// needs no garbage collection. check relies on that: never lower it.
 	inline = 128 << 10 // bytes
@@ -30,6 +37,8 @@ func settings(dir string, log badger.Logger) badger.Options {
 	o.MemTableSize = memTable
 	o.ValueThreshold = inline
 	o.ValueLogFileSize = 1 << 20 // Badger maps twice that
+	o.BaseTableSize = table
+	o.BlockSize = block
 	o.NumMemtables = 1
 	o.NumLevelZeroTables = 2
 	o.NumLevelZeroTablesStall = 8

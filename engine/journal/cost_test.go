@@ -87,31 +87,35 @@ func TestGrowth(t *testing.T) {
 	t.Logf("%d runs: at most %d KiB while open, %d KiB at the end", runs, most>>10, used(t, dir)>>10)
 }
 
-// TestRotation writes several of Badger's logs full without closing.
-func TestRotation(t *testing.T) {
-	dir := filepath.Join(memory(t), "journal")
-	j := mustOpen(t, dir)
-	var most int64
-	value := make([]byte, 60<<10)
-	for n := range 600 { // 36 MiB
-		apply(t, j, engine.Batch{Run: "r", Put: map[string][]byte{"pipe": value, "n": []byte(fmt.Sprint(n))}})
-		most = max(most, used(t, dir))
+// TestTurning writes what would fill several of Badger's logs: large values,
+// and ones that waste most of the memory that Badger makes tables in.
+func TestTurning(t *testing.T) {
+	for _, size := range []int{300, 5 << 10, 33 << 10, 64<<10 - 1} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			dir := filepath.Join(memory(t), "journal")
+			j := mustOpen(t, dir)
+			var most int64
+			last := ""
+			for n := range 12 << 20 / size {
+				last = fmt.Sprint(n)
+				apply(t, j, engine.Batch{Run: "r", Put: map[string][]byte{"pipe": make([]byte, size), "n": []byte(last)}})
+				if n%16 == 0 {
+					most = max(most, used(t, dir))
+				}
+			}
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if most > 2<<20 || used(t, dir) > 1<<20 {
+				t.Errorf("the journal took %d bytes while open, want at most 2 MiB, and %d closed, want at most 1 MiB", most, used(t, dir))
+			}
+			log, err := mustOpen(t, dir).Load(t.Context(), "r")
+			if err != nil || string(log.Values["n"]) != last || len(log.Values["pipe"]) != size {
+				t.Errorf("the last value is %q, %v, want %s", log.Values["n"], err, last)
+			}
+			t.Logf("12 MiB of one value: %d KiB at most, %d KiB closed", most>>10, used(t, dir)>>10)
+		})
 	}
-	open := used(t, dir)
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if got := used(t, dir); got > 1<<20 {
-		t.Errorf("the closed journal takes %d bytes, want at most 1 MiB", got)
-	}
-	if most > 40<<20 {
-		t.Errorf("the open journal took %d bytes, want at most 40 MiB", most)
-	}
-	log, err := mustOpen(t, dir).Load(t.Context(), "r")
-	if err != nil || string(log.Values["n"]) != "599" {
-		t.Errorf("the last value is %q, %v, want 599", log.Values["n"], err)
-	}
-	t.Logf("36 MiB of one value: %d KiB at most, %d KiB before Close, %d KiB after", most>>10, open>>10, used(t, dir)>>10)
 }
 
 const tenThousand = 10000

@@ -17,7 +17,14 @@ func TestStore(t *testing.T) {
 	})
 }
 
-func TestKill(t *testing.T) { storetest.Kill(t, 30, 0, open) }
+func TestKill(t *testing.T) { storetest.Kill(t, rounds(), 0, open) }
 
-// TestKillTurning turns Badger's log over about every 80 batches.
-func TestKillTurning(t *testing.T) { storetest.Kill(t, 30, 50<<10, open) }
+// TestKillTurning turns Badger's log over about every 10 batches.
+func TestKillTurning(t *testing.T) { storetest.Kill(t, rounds(), 50<<10, open) }
+
+func rounds() int {
+	if testing.Short() {
+		return 8
+	}
+	return 30
+}

@@ -176,7 +176,7 @@ func testOrder(_ *testing.T, p *probe) {
 func testMoved(t *testing.T, p *probe) {
 	p.apply(engine.Batch{Run: "r", Append: entries(0, "a", "b")})
 	for _, n := range []uint64{0, 1, 3, 1 << 40} {
-		b := engine.Batch{Run: "r", Expect: n, Append: entries(int(n), "x"), Put: puts("k", "v")}
+		b := engine.Batch{Run: "r", Expect: n, Append: []engine.Entry{{Seq: n, Bytes: []byte("x")}}, Put: puts("k", "v")}
 		if err := p.Apply(p.ctx, b); !errors.Is(err, engine.ErrMoved) {
 			t.Fatalf("apply expecting %d of 2 entries = %v, want %v", n, err, engine.ErrMoved)
 		}
