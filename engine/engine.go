@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"time"
 
@@ -125,8 +124,6 @@ type Receipt struct {
 	Run    string // of the new or joined run, or of the one that is in the way
 }
 
-var runID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-
 // Submit makes a command durable before it returns. The same plane and id are
 // the same run; the same goal from another plane joins it. What is costly or
 // can be refused at once, such as compiling modules, happens before.
@@ -138,8 +135,8 @@ func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
 	if c.Run == "" {
 		c.Run = "run-" + hexSHA256([]byte(c.Plane + "\x00" + c.ID))[:16]
 	}
-	if !runID.MatchString(c.Run) {
-		return Receipt{}, fmt.Errorf("run id %q: want at most 64 letters, digits, '.', '_' and '-'", c.Run)
+	if err := CheckRun(c.Run); err != nil {
+		return Receipt{}, err
 	}
 	if found, err := e.unfinished(ctx, c.Run); err != nil {
 		return Receipt{}, err

@@ -66,11 +66,12 @@ func (b Batch) Check() error {
 }
 
 // CheckRun says, as an [ErrBatch], whether run can name a run: 1 to 64 of the
-// letters a-z and A-Z, digits, '.', '_' and '-'.
+// letters a-z and A-Z, digits, '.', '_' and '-', and no '.' first, since
+// folders are named so too.
 func CheckRun(run string) error {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-	if run == "" || len(run) > maxRunName || strings.Trim(run, letters) != "" {
-		return fmt.Errorf("%w: run %.80q, expected 1 to %d letters, digits, '.', '_' or '-'", ErrBatch, run, maxRunName)
+	if run == "" || run[0] == '.' || len(run) > maxRunName || strings.Trim(run, letters) != "" {
+		return fmt.Errorf("%w: run %.80q, expected 1 to %d letters, digits, '.', '_' or '-', and no '.' first", ErrBatch, run, maxRunName)
 	}
 	return nil
 }

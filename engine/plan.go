@@ -129,6 +129,9 @@ func (d *drive) planStep(ctx context.Context, s *Step, planned map[string]bool) 
 			t.Targets[ref] = a.Target
 		}
 	}
+	if len(t.Targets) > 0 {
+		d.r.step(s.ID).intent, d.r.intents = &intent{Targets: t.Targets}, append(d.r.intents, s.ID)
+	}
 	if storer, ok := verb.(Storer); ok {
 		first, err := storer.Stored(ctx, t)
 		if err != nil {

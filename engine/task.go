@@ -137,6 +137,18 @@ func (t *Task) File(name string) ([]byte, error) {
 // Booted is when the new version was first seen running, on the wall clock.
 func (t *Task) Booted() time.Time { return t.d.r.booted }
 
+// Writes are the targets that steps of this run have written or, in a plan,
+// would have written so far.
+func (t *Task) Writes() []device.Target {
+	var out []device.Target
+	for _, id := range t.d.r.intents {
+		for _, target := range t.d.r.step(id).intent.Targets {
+			out = append(out, target)
+		}
+	}
+	return out
+}
+
 // Restart makes the device start from what this run has written, and returns
 // nil once it does. scope is "device", the name of a directory whose
 // program restarts, or "" to switch directories without a restart. Before

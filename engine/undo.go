@@ -36,6 +36,9 @@ func (d *drive) fail(ctx context.Context, step string, cause error) error {
 	var in *StepError
 	if errors.As(cause, &in) {
 		step = in.Step
+		if error(in) == cause {
+			f.Cause = in.Err.Error()
+		}
 	}
 	d.event(Event{Kind: EventRun, State: "failing", Step: step, Code: f.Code, Text: f.Cause})
 	return d.append(ctx, KindFailing, step, f, nil)

@@ -9,9 +9,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/trust"
 )
@@ -224,9 +226,12 @@ func redacted(err error) error {
 	return err
 }
 
-// Plan lists the restart.
+// Plan lists the restart, if there is something new to start.
 func (s *Confirm) Plan(_ context.Context, t *engine.Task) ([]engine.Effect, error) {
-	if s.Restart == "" {
+	chosen := slices.ContainsFunc(t.Writes(), func(w device.Target) bool {
+		return w.Type != device.File && (s.Restart == "device" || s.Restart == w.Name)
+	})
+	if s.Restart == "" || !chosen {
 		return nil, nil
 	}
 	return []engine.Effect{{Step: t.Step, Kind: "restart", Target: s.Restart, Certainty: engine.Exact, Undo: "a restart into the old version"}}, nil

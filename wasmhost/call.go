@@ -232,7 +232,8 @@ func (c *call) instance(ctx context.Context) wazero.ModuleConfig {
 			now := clock.Now()
 			return now.Unix(), int32(now.Nanosecond())
 		}, sys.ClockResolution(time.Microsecond)).
-		WithNanotime(func() int64 { return int64(clock.Mono()) }, sys.ClockResolution(time.Microsecond)).
+		// Go's runtime refuses to start at zero, where a virtual clock may begin.
+		WithNanotime(func() int64 { return int64(clock.Mono()) + 1 }, sys.ClockResolution(time.Microsecond)).
 		// The end of ctx ends the sleep, and then the instance.
 		WithNanosleep(func(ns int64) { _ = clock.Sleep(ctx, time.Duration(ns)) })
 }

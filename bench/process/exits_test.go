@@ -153,13 +153,13 @@ func TestRolledBack(t *testing.T) {
 		b := newStand(t, "full", "{max: 5, backoff: 100ms}", "{max: 2, backoff: 50ms}")
 		b.reportToFile(t)
 		var once sync.Once
-		b.front.tamper = func(at int64, p []byte) []byte {
+		b.front.tamperWith(func(at int64, p []byte) []byte {
 			if at >= 5<<20 {
 				once.Do(func() { _ = b.s.Listener.Close() })
 				panic(http.ErrAbortHandler)
 			}
 			return p
-		}
+		})
 		o := b.run(t, "x")
 		if e := o.end(t); o.code != 4 || e.State != "rolled_back" || e.Step != "image" {
 			t.Errorf("exit %d, %+v; want 4, rolled_back in step image", o.code, e)
@@ -168,12 +168,12 @@ func TestRolledBack(t *testing.T) {
 	})
 	t.Run("the body is not what was signed", func(t *testing.T) {
 		b := newStand(t, "full")
-		b.front.tamper = func(at int64, p []byte) []byte {
+		b.front.tamperWith(func(at int64, p []byte) []byte {
 			if flip := int64(5<<20) - at; flip >= 0 && flip < int64(len(p)) {
 				p[flip] ^= 1
 			}
 			return p
-		}
+		})
 		b.run(t, "x").wants(t, 4, "rolled_back", "digest", digest(t, filepath.Join(b.k.dir, "new")))
 		b.onOld(t)
 		b.reported(t, "x", "rolled_back")

@@ -196,12 +196,19 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		f.mu.Lock()
 		f.gets = append(f.gets, filepath.Base(r.URL.Path))
+		tamper := f.tamper
 		f.mu.Unlock()
-		if f.tamper != nil && filepath.Base(r.URL.Path) == "image" {
-			w = &tampered{ResponseWriter: w, do: f.tamper}
+		if tamper != nil && filepath.Base(r.URL.Path) == "image" {
+			w = &tampered{ResponseWriter: w, do: tamper}
 		}
 	}
 	f.under.ServeHTTP(w, r)
+}
+
+func (f *front) tamperWith(do func(at int64, p []byte) []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tamper = do
 }
 
 // asked gives the files that were asked for so far.

@@ -19,6 +19,7 @@ import (
 type crashes struct {
 	Journal    string                  `json:"journal"` // always simulated
 	Points     int                     `json:"points"`
+	Cut        int                     `json:"cut"` // points at which something had changed since the one before
 	Runs       int                     `json:"runs"`
 	Ends       map[engine.EndState]int `json:"ends"`
 	Reference  engine.Result           `json:"reference"` // the run without a cut
@@ -104,7 +105,7 @@ func crashTest(ctx context.Context, device, workflow string, given []string, o c
 	if err != nil {
 		return crashes{}, err
 	}
-	seen := crashes{Journal: "simulated", Points: len(res.Points), Runs: res.Runs, Ends: res.Ends, Reference: res.Reference,
+	seen := crashes{Journal: "simulated", Points: len(res.Points), Cut: res.Cut, Runs: res.Runs, Ends: res.Ends, Reference: res.Reference,
 		Violations: []violation{}, Seconds: time.Since(began).Seconds()}
 	for _, v := range res.Violations {
 		seen.Violations = append(seen.Violations, violation{Point: v.Point.N, At: v.Point.What, Cut: v.Cut.String(),
@@ -118,7 +119,7 @@ func (p *program) printCrashes(c crashes) error {
 	for _, state := range slices.Sorted(maps.Keys(c.Ends)) {
 		ends = append(ends, fmt.Sprintf("%d %s", c.Ends[state], state))
 	}
-	if err := p.print("%d points, %d runs in %.1f s: %s", c.Points, c.Runs, c.Seconds, strings.Join(ends, ", ")); err != nil {
+	if err := p.print("%d points, cut at %d of them, %d runs in %.1f s: %s", c.Points, c.Cut, c.Runs, c.Seconds, strings.Join(ends, ", ")); err != nil {
 		return err
 	}
 	if err := p.print("the run without a cut ended as %s; the journal is simulated: it keeps each batch whole or not at all",

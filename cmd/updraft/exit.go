@@ -104,6 +104,8 @@ func exitCode(err error) int {
 		return exitCancelled // a run says exitWaiting itself, all else leaves nothing behind
 	case errors.Is(err, trust.ErrUntrusted):
 		return exitRefused
+	case disk.IsNoSpace(err):
+		return exitRolledBack // nothing begun, or nothing left behind
 	}
 	for _, bad := range []error{delta.ErrCorrupt, delta.ErrTooLarge, trust.ErrManifest, trust.ErrKey, trust.ErrPassword} {
 		if errors.Is(err, bad) {

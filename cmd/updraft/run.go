@@ -126,6 +126,9 @@ same --id goes on with a run that was cut short, whatever cut it.
 			*id = "run-" + strings.ToLower(rand.Text()[:10])
 			p.say("run %s", *id)
 		}
+		if err := engine.CheckRun(*id); err != nil {
+			return usagef("--id: %w", err)
+		}
 		return p.drive(cmd.Context(), d, func(ctx context.Context, a *agent.Agent) (engine.Result, error) {
 			graph, err := a.Read(args[0])
 			if err != nil {

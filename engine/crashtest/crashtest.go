@@ -12,13 +12,17 @@
 package crashtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"path"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/updraft-ota/updraft/device"
@@ -46,11 +50,11 @@ type Rig struct {
 
 // Options bounds a sweep.
 type Options struct {
-	// Every tries only each n-th point. 0 and 1 mean all.
+	// Every cuts only at each n-th point. 0 and 1 mean all.
 	Every int
 	// Once leaves out the second cut.
 	Once bool
-	// Progress, if set, is told after each point.
+	// Progress, if set, is told after each point, one call at a time.
 	Progress func(done, total int)
 }
 
@@ -82,6 +86,9 @@ func (c Cut) String() string {
 type Point struct {
 	N    int    // from 1
 	What string // such as "before write rootfs@b 262144" or "after record done write"
+	// Same says that disk and journal are as they were at the point before:
+	// a cut would lead to the same.
+	Same bool
 }
 
 // Violation is a run that did not come to one of its two ends.
@@ -103,7 +110,8 @@ func (v Violation) String() string {
 
 // Result is what a sweep saw.
 type Result struct {
-	Points     []Point
+	Points     []Point // all of them, those that are the Same included
+	Cut        int     // points at which runs were cut
 	Runs       int
 	Ends       map[engine.EndState]int
 	Reference  engine.Result // the end without a cut
@@ -129,23 +137,59 @@ func Sweep(ctx context.Context, rig Rig, o Options) (Result, error) {
 		return res, err
 	}
 	res.Points, res.Reference = first.points, end
-	every := max(o.Every, 1)
-	for i := 0; i < len(res.Points); i += every {
-		for _, cut := range Cuts {
-			if err := ctx.Err(); err != nil {
-				return res, err
-			}
-			s := sweeper{rig: rig, after: after, end: end, point: res.Points[i], cut: cut}
-			s.run(ctx, &res, 0)
-			if !o.Once {
-				s.run(ctx, &res, 1+rand.New(rand.NewPCG(uint64(i), uint64(cut.Mode))).IntN(12))
-			}
+	points := distinct(first.points, max(o.Every, 1))
+	res.Cut = len(points)
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	turns := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i, point := range points {
+		if ctx.Err() != nil {
+			break
 		}
-		if o.Progress != nil {
-			o.Progress(min(i+every, len(res.Points)), len(res.Points))
-		}
+		turns <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-turns }()
+			for _, cut := range Cuts {
+				s := sweeper{rig: rig, after: after, end: end, point: point, cut: cut}
+				seconds := []int{0}
+				if !o.Once {
+					seconds = append(seconds, 1+rand.New(rand.NewPCG(uint64(point.N), uint64(cut.Mode))).IntN(12))
+				}
+				for _, second := range seconds {
+					state, bad := s.run(ctx, second)
+					mu.Lock()
+					res.Runs++
+					res.Ends[state]++
+					res.Violations = append(res.Violations, bad...)
+					mu.Unlock()
+				}
+			}
+			if o.Progress != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				o.Progress(i+1, len(points))
+			}
+		})
 	}
-	return res, nil
+	wait.Wait()
+	slices.SortStableFunc(res.Violations, func(a, b Violation) int { return cmp.Compare(a.Point.N, b.Point.N) })
+	return res, ctx.Err()
+}
+
+// distinct gives each n-th of the points at which something has changed since
+// the one before.
+func distinct(all []Point, every int) (some []Point) {
+	n := 0
+	for _, p := range all {
+		if p.Same {
+			continue
+		}
+		if n%every == 0 {
+			some = append(some, p)
+		}
+		n++
+	}
+	return some
 }
 
 type sweeper struct {
@@ -156,20 +200,18 @@ type sweeper struct {
 	cut   Cut
 }
 
-// run is one run with one cut, or two.
-func (s sweeper) run(ctx context.Context, res *Result, second int) {
-	res.Runs++
+// run is one run with one cut, or two. It gives the end and what was wrong.
+func (s sweeper) run(ctx context.Context, second int) (state engine.EndState, violations []Violation) {
 	l := newLife(s.rig, s.point.N)
 	l.cut, l.second = s.cut, second
-	end, err := l.finish(ctx)
 	bad := func(format string, args ...any) {
-		res.Violations = append(res.Violations, Violation{s.point, s.cut, second, fmt.Sprintf(format, args...)})
+		violations = append(violations, Violation{s.point, s.cut, second, fmt.Sprintf(format, args...)})
 	}
+	end, err := l.finish(ctx)
 	if err != nil {
 		bad("%v", err)
-		return
+		return "", violations
 	}
-	res.Ends[end.State]++
 	now, err := l.look(ctx)
 	switch {
 	case err != nil:
@@ -182,6 +224,7 @@ func (s sweeper) run(ctx context.Context, res *Result, second int) {
 	if len(l.delivered) != 1 {
 		bad("reports delivered: %v, want one id", l.delivered)
 	}
+	return end.State, violations
 }
 
 // life is one device from the start of an update to its end, over several processes.
@@ -193,6 +236,8 @@ type life struct {
 	boots     int
 	points    []Point
 	n         int // points passed since the last cut
+	changes   int // of disk and journal so far
+	passed    int // changes at the last point
 	stop      int // point to cut at, 0 for none
 	second    int
 	cut       Cut
@@ -206,7 +251,19 @@ func newLife(rig Rig, stop int) *life {
 	if rig.LieSync {
 		l.disk.LieSync = func(string) bool { return true }
 	}
+	l.disk.Before = func(c disk.Call) error {
+		if !toldToPeople(c.Name) {
+			l.changes++
+		}
+		return nil
+	}
 	return l
+}
+
+// toldToPeople says that a file is for people to read: no run decides by it.
+func toldToPeople(name string) bool {
+	name = strings.TrimSuffix(path.Base(name), ".new")
+	return name == engine.StatusFile || name == engine.EventsFile
 }
 
 // maxLives bounds the processes of one life: more is a loop.
@@ -283,6 +340,7 @@ func (l *life) open() error {
 	var door device.Door = files
 	l.store.Before = func(b engine.Batch) error { l.pass("before " + describe(b)); return nil }
 	l.store.After = func(b engine.Batch) {
+		l.changes++
 		l.armed = l.armed || strings.Contains(describe(b), "armed")
 		l.pass("after " + describe(b))
 	}
@@ -319,7 +377,8 @@ func describe(b engine.Batch) string {
 func (l *life) pass(what string) {
 	l.n++
 	if l.stop == 0 {
-		l.points = append(l.points, Point{l.n, what})
+		l.points = append(l.points, Point{l.n, what, l.n > 1 && l.changes == l.passed})
+		l.passed = l.changes
 		return
 	}
 	if l.n == l.stop {

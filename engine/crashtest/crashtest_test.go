@@ -64,10 +64,10 @@ func TestSweepEveryWorkflowComesToOneOfTwoEnds(t *testing.T) {
 				}
 				t.Error(v)
 			}
-			if len(res.Points) < 20 || res.Runs < len(res.Points)/o.Every*len(crashtest.Cuts) {
-				t.Errorf("%d points, %d runs: too few to be true", len(res.Points), res.Runs)
+			if len(res.Points) < 20 || res.Cut < len(res.Points)/o.Every/3 || res.Runs != 2*res.Cut*len(crashtest.Cuts) {
+				t.Errorf("%d points, %d of them cut, %d runs: too few to be true", len(res.Points), res.Cut, res.Runs)
 			}
-			t.Logf("%d points, %d runs, %v", len(res.Points), res.Runs, res.Ends)
+			t.Logf("%d points, %d of them cut, %d runs, %v", len(res.Points), res.Cut, res.Runs, res.Ends)
 		})
 	}
 }

@@ -188,20 +188,26 @@ func (d *Decoding) any(n *Node, v *any, f field) {
 }
 
 // fill puts the value of an expression into v.
+// leave notes that n and all around it have a field without its value.
+func (d *Decoding) leave(n *Node) {
+	for ; n != nil && !d.unset[n]; n = n.parent {
+		d.unset[n] = true
+	}
+}
+
 func (d *Decoding) fill(n *Node, v reflect.Value, f field) {
 	if d.hooks.Template == nil {
 		d.Report(n, NoExpression, "an expression is not possible here")
 		return
 	}
 	value, ok := d.hooks.Template(d, Place{Node: n, Type: v.Type(), Literal: f.literal, Size: f.size || v.Type() == sizeType})
-	if !ok {
+	if !ok { // what a Checker would say about the empty field follows from this
 		d.mark(n)
+		d.leave(n)
 		return
 	}
 	if value == any(Unset) {
-		for ; n != nil && !d.unset[n]; n = n.parent {
-			d.unset[n] = true
-		}
+		d.leave(n)
 		return
 	}
 	got := reflect.ValueOf(value)
