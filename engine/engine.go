@@ -370,7 +370,9 @@ func (e *Engine) graph(ctx context.Context, r *run) (*Graph, error) {
 	if err := e.prepare(ctx, g, files); err != nil {
 		return nil, err
 	}
-	g.Files = nil
+	light := *g // what Reread gave may be shared
+	light.Files = nil
+	g = &light
 	e.graphs[document] = g
 	return g, nil
 }

@@ -45,9 +45,9 @@ steps:
 type crashes struct {
 	Journal           string
 	Points, Cut, Runs int
-	Ends         map[string]int
-	Reference    struct{ State, Code, Message string }
-	Violations   []struct {
+	Ends              map[string]int
+	Reference         struct{ State, Code, Message string }
+	Violations        []struct {
 		Point         int
 		At, Cut, What string
 	}
