@@ -26,7 +26,7 @@ var moments = []string{"fetch and write", "between done and armed", "after the r
 // TestKill kills updates that run in processes of their own. Each is killed
 // once, started again with the same id, and must end well.
 func TestKill(t *testing.T) {
-	k := makeKit(t)
+	k := theKit(t)
 	s := newServer(t, k.dir)
 	tally := &tally{hit: map[string]int{}, ends: map[string]int{}}
 	var wait sync.WaitGroup
@@ -62,6 +62,7 @@ func (y *tally) one(t *testing.T, k *kit, s *server, i int) {
 	kind := []string{"full", "delta"}[i/len(moments)%2]
 	b := k.box(t, s, fmt.Sprintf("dev-%d", i), kind)
 	defer os.RemoveAll(b.dir)
+	b.warm(t)
 	artifact, size := b.artifact(t)
 	s.mu.Lock()
 	s.rate[b.name] = max(size/5, 1) // five seconds at the least

@@ -24,7 +24,7 @@ const maxResident = 64 << 20 // bytes
 // TestMemory runs a full image and, with the corpus's sizes, a delta through
 // fetch, verify and a Go module, and holds the process to its memory.
 func TestMemory(t *testing.T) {
-	k := makeKit(t)
+	k := theKit(t)
 	s := newServer(t, k.dir)
 	k.sparse(t, int64(*imageMiB)<<20)
 	for _, kind := range []string{"full", "delta", "sparse"} {

@@ -114,7 +114,7 @@ func newStand(t *testing.T, kind string, edits ...string) *stand {
 }
 
 // warm lends the device the compiled modules: compiling is not what is tested.
-func (b *stand) warm(t *testing.T) {
+func (b *box) warm(t *testing.T) {
 	t.Helper()
 	from, to := filepath.Join(b.k.dir, "warm", ".updraft"), filepath.Join(b.dir, ".updraft")
 	if err := os.MkdirAll(filepath.Join(to, "modules"), 0o700); err != nil {
