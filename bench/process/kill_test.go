@@ -44,7 +44,8 @@ func TestKill(t *testing.T) {
 		t.Errorf("%d of %d did not end with 0, at most 2 in 100 may", bad, *kills)
 	}
 	for _, m := range moments {
-		if want := *kills / 10; tally.hit[m] < want {
+		// A handful of kills may miss a moment of a millisecond; a hundred must not.
+		if want := *kills / 10; *kills >= 100 && tally.hit[m] < want {
 			t.Errorf("%d kills hit %q, want at least %d", tally.hit[m], m, want)
 		}
 	}
