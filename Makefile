@@ -1,7 +1,6 @@
 # One command to see it work: make demo. One to test it: make test.
 GO       ?= go
 BIN      := bin
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACE     := ./engine/... ./device/... ./internal/disk/... ./stages/...

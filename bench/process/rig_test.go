@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -142,7 +143,15 @@ func newServer(t *testing.T, files string) *server {
 		s.mu.Unlock()
 		http.ServeFile(&slow{ResponseWriter: w, ctx: r.Context(), s: s, key: r.PathValue("device") + "/" + r.PathValue("file"), rate: rate}, r, name)
 	})
-	s.Server = httptest.NewServer(mux)
+	s.Server = httptest.NewUnstartedServer(mux)
+	// What waits in the kernel when a process dies was sent, but never fetched.
+	s.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if err := c.(*net.TCPConn).SetWriteBuffer(32 << 10); err != nil {
+			t.Error(err)
+		}
+		return ctx
+	}
+	s.Start()
 	t.Cleanup(s.Close)
 	return s
 }

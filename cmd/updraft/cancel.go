@@ -32,6 +32,9 @@ version is confirmed goes on to its end.
 		if err := needs(cmd, "device"); err != nil {
 			return err
 		}
+		if err := d.there(); err != nil {
+			return err
+		}
 		run, err := toCancel(d.place, *id)
 		if err != nil {
 			return err
@@ -68,6 +71,8 @@ func toCancel(at *place, id string) (string, error) {
 		return "", usagef("run %s has ended as %s, there is nothing to cancel", s.Run, s.State)
 	case id == "":
 		return s.Run, nil
+	case err == nil && id != s.Run && !isEnd(s.State):
+		return "", &usageError{err: fmt.Errorf("%w: %s, not %s", errOther, s.Run, id)}
 	}
 	return id, nil
 }

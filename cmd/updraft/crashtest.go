@@ -46,7 +46,8 @@ cutting the power: before and after every journal record and every effect, as a
 kill, a power cut that loses what was not synced, and one that keeps names but
 loses bytes, each with and without a restart of the device, and each again with
 a second cut during the recovery. Every run must come to the end of the run
-without a cut, or to the untouched old state. The device itself is not changed.
+without a cut, or to the untouched old state. The device itself is not changed,
+and no command of its file is run: restarts are played.
 
 The exit code is 0 if every run did, and 1 if one did not.`,
 		Example: "  updraft crash-test update.yaml --device device.yaml --input release=release.json",
@@ -106,7 +107,7 @@ func crashTest(ctx context.Context, device, workflow string, given []string, o c
 		return crashes{}, err
 	}
 	seen := crashes{Journal: "simulated", Points: len(res.Points), Cut: res.Cut, Runs: res.Runs, Ends: res.Ends, Reference: res.Reference,
-		Violations: []violation{}, Seconds: time.Since(began).Seconds()}
+		Violations: []violation{}, Seconds: time.Since(began).Round(time.Millisecond).Seconds()}
 	for _, v := range res.Violations {
 		seen.Violations = append(seen.Violations, violation{Point: v.Point.N, At: v.Point.What, Cut: v.Cut.String(),
 			Second: v.Second, What: v.What, text: v.String()})
@@ -125,6 +126,10 @@ func (p *program) printCrashes(c crashes) error {
 	if err := p.print("the run without a cut ended as %s; the journal is simulated: it keeps each batch whole or not at all",
 		join(string(c.Reference.State), c.Reference.Code)); err != nil {
 		return err
+	}
+	if c.Reference.State != engine.Succeeded {
+		p.say("the way to the new version was not tried, since that run did not succeed either: %s; "+
+			"facts and probes that need a command fail here", printable(c.Reference.Message))
 	}
 	for _, v := range c.Violations {
 		if err := p.print("violation at %s", v.text); err != nil {

@@ -27,7 +27,7 @@ the source of updraft and Go, since the program is built here.`,
 		Args:              arguments(),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	keep := c.Flags().String("keep", "", "folder to work in, which is new or empty (default one among the temporary files)")
+	keep := c.Flags().String("keep", "", "folder `DIR` to work in, which is new or empty (default one among the temporary files)")
 	must(c.MarkFlagDirname("keep"))
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		source, err := findSource()

@@ -81,7 +81,7 @@ func (g *page) command(args []string) {
 // updraft log does.
 var dull = []string{
 	"keep release.key secret", "sign it: ", "after it: updraft resume",
-	"release.json: release ", ": begin", ": done in ", "restart armed", "restart restarting", "restart confirmed",
+	"release.json: release ", ": begin", ": done in ", "restart armed", "restart due", "restart confirmed",
 	"prove: undone", "report delivered", "image: full image of ",
 }
 

@@ -17,7 +17,7 @@ import (
 // The exit codes. They are a promise: scripts depend on them.
 const (
 	exitSucceeded  = 0   // done, or nothing was left to do
-	exitInternal   = 1   // an internal error, or crash-test found a violation
+	exitInternal   = 1   // any other error, or crash-test found a violation
 	exitUsage      = 2   // wrong usage, or a file that is missing or does not check
 	exitRefused    = 3   // by compatibility, trust or policy: nothing was changed
 	exitRolledBack = 4   // failed, and undone or nothing begun
@@ -29,7 +29,7 @@ const (
 
 const exitHelp = `Exit codes:
     0  succeeded: the device is at the new state, or already was
-    1  internal error
+    1  any other error, such as a server that does not answer outside of a run
     2  wrong usage, or a file that is missing or does not check
     3  refused by compatibility, trust or policy: nothing was changed
     4  rolled back: failed, and the device is as before

@@ -91,6 +91,9 @@ func (p *program) openKey(ctx context.Context, file, passwordFile string) (trust
 		secret, err = trust.ParseSecret(text, password)
 	}
 	if err != nil {
+		if _, public := trust.ParsePublic(text); public == nil {
+			return trust.Secret{}, usagef("%s is a public key: signing needs the secret one, NAME.key", file)
+		}
 		return trust.Secret{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return secret, nil
@@ -106,6 +109,9 @@ func openPublic(files []string) ([]trust.Public, error) {
 		}
 		key, err := trust.ParsePublic(text)
 		if err != nil {
+			if _, secret := trust.ParseSecret(text, nil); secret == nil || isPassword(secret) {
+				return nil, usagef("%s is a secret key: checking needs the public one, NAME.pub", file)
+			}
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		keys = append(keys, key)

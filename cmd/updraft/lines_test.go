@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -54,6 +56,77 @@ func TestProgressIsThinnedOut(t *testing.T) {
 	}
 	if want := "write: 100 % 1.0 GiB of 1.0 GiB, 100.0 MiB/s"; got[len(got)-1] != want {
 		t.Errorf("last line %q, want %q", got[len(got)-1], want)
+	}
+}
+
+func TestJoinSaysThingsOnce(t *testing.T) {
+	for _, tt := range []struct{ name, code, text, want string }{
+		{"nothing more", "", "", "refused"},
+		{"code and text", "network", "no route", "refused: network: no route"},
+		{"the text begins with its code", "untrusted", "untrusted: no signature", "refused: untrusted: no signature"},
+		{"the text is the code", "cancelled", "cancelled", "refused: cancelled"},
+	} {
+		if got := join("refused", tt.code, tt.text); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestTook(t *testing.T) {
+	for _, tt := range []struct {
+		spent time.Duration
+		want  string
+	}{
+		{0, "0s"}, {1499 * time.Microsecond, "1ms"}, {340 * time.Millisecond, "340ms"}, {1234 * time.Millisecond, "1.2s"}, {90 * time.Second, "1m30s"},
+	} {
+		if got := took(tt.spent); got != tt.want {
+			t.Errorf("took(%v) = %q, want %q", tt.spent, got, tt.want)
+		}
+	}
+}
+
+func TestAbandoned(t *testing.T) {
+	boot, err := disk.BootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, note string
+		want       bool
+	}{
+		{"this process", fmt.Sprintf("process %d, boot %s", os.Getpid(), boot), false},
+		{"a process that has ended", fmt.Sprintf("process %d, boot %s", gone.Process.Pid, boot), true},
+		{"a process before the restart", fmt.Sprintf("process %d, boot another", os.Getpid()), true},
+		{"no note", "", false},
+		{"another note", "somebody", false},
+	} {
+		name := filepath.Join(t.TempDir(), "lock")
+		if err := os.WriteFile(name, []byte(tt.note), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := abandoned(name); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	if abandoned(filepath.Join(t.TempDir(), "missing")) {
+		t.Error("without a lock file nobody was there to leave")
+	}
+}
+
+// The bytes of one step come and go while another one has begun.
+func TestAStepLastsFromItsBeginning(t *testing.T) {
+	var out bytes.Buffer
+	l := &lines{to: &out}
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	l.show(engine.Event{Kind: engine.EventStep, Step: "write", State: "begin", Time: at})
+	l.show(engine.Event{Kind: engine.EventProgress, Step: "image", Done: 1, Total: 1, Time: at.Add(3 * time.Second)})
+	l.show(engine.Event{Kind: engine.EventStep, Step: "write", State: "done", Time: at.Add(4 * time.Second)})
+	if got, want := out.String(), "write: done in 4s\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("got %q, want %q at its end", got, want)
 	}
 }
 

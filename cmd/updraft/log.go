@@ -27,9 +27,9 @@ func (p *program) logCommand() *cobra.Command {
 		Use:   "log",
 		Short: "Show the events of the last runs",
 		Long: `Show the events that were written while the last runs went on. Progress in bytes
-is not kept; updraft status shows the latest. With --json each event is printed
-as it stands in the file, a line of JSON with the fields that updraft run --help
-explains.`,
+is not kept; updraft status shows the latest. The file begins anew after 1 MiB.
+With --json each event is printed as it stands in the file, a line of JSON with
+the fields that updraft run --help explains.`,
 		Example:           "  updraft log --device device.yaml --follow",
 		Args:              arguments(),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -39,6 +39,9 @@ explains.`,
 	follow := c.Flags().BoolP("follow", "f", false, "wait for more until the last run has ended")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := needs(cmd, "device"); err != nil {
+			return err
+		}
+		if err := at.there(); err != nil {
 			return err
 		}
 		t := &tail{fs: disk.OS(), name: filepath.Join(at.dir(), engine.EventsFile)}
@@ -57,12 +60,12 @@ explains.`,
 }
 
 func (p *program) log(ctx context.Context, t *tail, follow bool, show func([]byte, engine.Event) error) error {
-	for {
+	for first := true; ; first = false {
 		n, err := t.read(show)
 		if err != nil {
 			return err
 		}
-		if !follow && n == 0 && t.offset == 0 {
+		if first && n == 0 && t.offset == 0 {
 			p.say("no events yet in %s", t.name)
 		}
 		if !follow || t.ended && n == 0 {

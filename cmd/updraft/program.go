@@ -88,8 +88,58 @@ power cuts.
 			root.AddCommand(c)
 		}
 	}
+	root.InitDefaultCompletionCmd(root.Name())
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Example = "  source <(updraft completion bash)"
+			for _, shell := range c.Commands() {
+				shell.Example = "  updraft completion " + shell.Name() + " > updraft-completion"
+			}
+		}
+	}
+	root.SetHelpCommand(p.helpCommand())
 	p.adopt(root)
 	return root
+}
+
+// helpCommand is cobra's, but for its exit code when there is no such command.
+func (p *program) helpCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Help about any command",
+		Example: "  updraft help release new",
+		Args:    cobra.ArbitraryArgs,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (words []cobra.Completion, _ cobra.ShellCompDirective) {
+			if of, rest, err := cmd.Root().Find(args); err == nil && len(rest) == 0 {
+				words = known(of)
+			}
+			return words, cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		p.entered = true
+		of, rest, err := cmd.Root().Find(args)
+		if err != nil {
+			return &usageError{cmd: cmd.CommandPath(), err: err}
+		}
+		if len(rest) > 0 {
+			return &usageError{cmd: of.CommandPath(), err: errors.New(document.Unknown("command", rest[0], known(of)))}
+		}
+		of.InitDefaultHelpFlag()
+		return of.Help()
+	}
+	return c
+}
+
+// known are the commands below c.
+func known(c *cobra.Command) []string {
+	var names []string
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return names
 }
 
 // adopt gives c and all below it what every command has: an error with the
@@ -120,13 +170,7 @@ func group(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return cmd.Help()
 	}
-	var known []string
-	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() {
-			known = append(known, sub.Name())
-		}
-	}
-	return usagef("%s", document.Unknown("command", args[0], known))
+	return usagef("%s", document.Unknown("command", args[0], known(cmd)))
 }
 
 // flagError says what is wrong with a flag and which one may be meant.

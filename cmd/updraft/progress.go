@@ -41,32 +41,57 @@ func (j *jsonReporter) result(res engine.Result) error {
 
 // plainReporter writes lines for people.
 type plainReporter struct {
-	p  *program
-	at *place
+	p     *program
+	at    *place
+	moved bool // a restart was asked for or has been seen
 	lines
 }
 
-func (r *plainReporter) event(e engine.Event) { r.show(e) }
+// event shows an event, but leaves to result what that says anyway.
+func (r *plainReporter) event(e engine.Event) {
+	if e.Kind == engine.EventRestart && e.State != "restarting" {
+		r.moved = true
+	}
+	if e.Kind == engine.EventRun && (isEnd(e.State) || e.State == string(engine.Waiting)) {
+		r.fresh = true // what goes on in this process needs no line that says so
+		return
+	}
+	r.show(e)
+}
 
 func (r *plainReporter) result(res engine.Result) error {
-	if text := advice(res, r.at); text != "" {
+	if text := advice(res, r.at, r.moved); text != "" {
 		r.p.say("%s", text)
 	}
 	line := fmt.Sprintf("%s %s", res.State, res.Run)
 	if res.Took > 0 {
-		line += fmt.Sprintf(" in %s", res.Took.Round(100*time.Millisecond))
+		line += " in " + took(res.Took)
 	}
 	if res.Step != "" {
 		line += ", step " + res.Step
 	}
-	if res.State == engine.Waiting { // the message says all
+	switch {
+	case res.State == engine.Waiting && res.Message == "waiting for "+res.Code:
+		res.Message = ""
+	case res.State == engine.Waiting: // the message says all
 		res.Code = ""
+	case res.Code == string(res.State) && res.Message == res.Code:
+		res.Code, res.Message = "", ""
 	}
 	return r.p.print("%s", join(line, res.Code, printable(strings.ReplaceAll(res.Message, "\n", "; "))))
 }
 
-// advice says what an end means and what to do next.
-func advice(res engine.Result, at *place) string {
+// took writes a time for people: milliseconds as long as they matter.
+func took(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(100 * time.Millisecond).String()
+}
+
+// advice says what an end means and what to do next. moved is whether this
+// process asked for a restart or saw one.
+func advice(res engine.Result, at *place, moved bool) string {
 	switch res.State {
 	case engine.Succeeded:
 		if res.Code == "already_installed" {
@@ -85,6 +110,9 @@ func advice(res engine.Result, at *place) string {
 		if res.Code == "interrupted" {
 			return "stopped at a safe point; to go on: " + next + "; to turn back: updraft cancel " + at.flags()
 		}
+		if !moved && res.Code == "restart" {
+			return fmt.Sprintf("nothing has restarted since; after the restart: %s (on a desk, --restart simulate plays it)", next)
+		}
 		return fmt.Sprintf("waiting for the %s; after it: %s", res.Code, next)
 	}
 	return ""
@@ -100,9 +128,10 @@ const (
 type lines struct {
 	to      io.Writer
 	times   bool // each line begins with its time
+	fresh   bool // the run was accepted just now, or has waited in this process
 	step    string
-	began   time.Time // of the step
-	base    int64     // bytes that the step had at its first progress
+	began   map[string]time.Time // steps that have begun, and when
+	base    int64                // bytes that the step had at its first progress
 	baseAt  time.Time
 	told    time.Time
 	percent int64
@@ -110,11 +139,20 @@ type lines struct {
 
 // show writes the line of an event, if it is worth one.
 func (l *lines) show(e engine.Event) {
-	if e.Kind == engine.EventStep && e.State == "begin" || e.Kind == engine.EventProgress && e.Step != l.step {
-		l.step, l.began, l.baseAt, l.told, l.percent = e.Step, e.Time, time.Time{}, time.Time{}, 0
+	begins := e.Kind == engine.EventStep && e.State == "begin"
+	if begins || e.Kind == engine.EventProgress && e.Step != l.step {
+		l.step, l.baseAt, l.told, l.percent = e.Step, time.Time{}, time.Time{}, 0
 	}
+	if begins {
+		if l.began == nil {
+			l.began = map[string]time.Time{}
+		}
+		l.began[e.Step] = e.Time
+	}
+	goesOn := e.Kind == engine.EventRun && e.State == "resumed" && l.fresh
+	l.fresh = e.Kind == engine.EventRun && e.State == "accepted"
 	text := l.text(e)
-	if text == "" {
+	if text == "" || goesOn {
 		return
 	}
 	if l.times {
@@ -132,8 +170,11 @@ func (l *lines) text(e engine.Event) string {
 	case engine.EventRun:
 		return runText(e)
 	case engine.EventStep:
-		if e.State == "done" && e.Step == l.step {
-			return fmt.Sprintf("%sdone in %s", prefix, e.Time.Sub(l.began).Round(100*time.Millisecond))
+		if began, ok := l.began[e.Step]; ok && e.State == "done" {
+			return fmt.Sprintf("%sdone in %s", prefix, took(e.Time.Sub(began)))
+		}
+		if e.State == "already" {
+			return prefix + join("is there already", e.Code, e.Text)
 		}
 		return prefix + join(e.State, e.Code, e.Text)
 	case engine.EventProgress:
@@ -141,7 +182,7 @@ func (l *lines) text(e engine.Event) string {
 	case engine.EventRetry:
 		return prefix + join("failed, but is tried again", e.Code, e.Text)
 	case engine.EventRestart:
-		return prefix + join("restart "+e.State, e.Code, e.Text)
+		return prefix + join("restart "+restartWord(e.State), e.Code, e.Text)
 	case engine.EventReport:
 		return prefix + join("report "+e.State, e.Code, e.Text)
 	case engine.EventLog:
@@ -153,17 +194,31 @@ func (l *lines) text(e engine.Event) string {
 	return prefix + join(string(e.Kind), e.Code, e.Text)
 }
 
+// restartWord is a state of a restart for people: whether anything restarts by
+// itself is the affair of --restart.
+func restartWord(state string) string {
+	if state == "restarting" {
+		return "due"
+	}
+	return state
+}
+
 func runText(e engine.Event) string {
-	if e.State == "waiting" {
+	switch e.State {
+	case "waiting":
 		return fmt.Sprintf("run %s waits for the %s", e.Run, e.Text)
+	case "failing":
+		e.State = "turns back"
 	}
 	return join(fmt.Sprintf("run %s %s", e.Run, e.State), e.Code, e.Text)
 }
 
-// join puts what is there of a code and a text behind a word, each once.
+// join puts what is there of a code and a text behind a word, each once. A text
+// that begins with its code stands for both.
 func join(word string, more ...string) string {
-	for _, m := range more {
-		if !strings.HasSuffix(word, m) {
+	for i, m := range more {
+		told := i+1 < len(more) && strings.HasPrefix(more[i+1], m+": ")
+		if !told && !strings.HasSuffix(word, m) {
 			word += ": " + m
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
+	"github.com/updraft-ota/updraft/internal/disk"
 )
 
 // place names a device and its state directory.
@@ -39,6 +41,13 @@ func (a *place) dir() string {
 		return a.state
 	}
 	return filepath.Join(filepath.Dir(a.device), ".updraft")
+}
+
+// there demands the device file, so that a slip in its name is not taken for a
+// device without runs.
+func (a *place) there() error {
+	_, err := os.Stat(a.device)
+	return inputError(err)
 }
 
 // flags are the flags that lead here again, for messages.
@@ -116,7 +125,7 @@ same --id goes on with a run that was cut short, whatever cut it.
 		Args:    arguments("WORKFLOW"),
 	}
 	d := addDriving(c)
-	id := c.Flags().String("id", "", "`ID` of the run (default a random one, printed first)")
+	id := c.Flags().String("id", "", "`ID` of the run (default a random one, which is printed)")
 	inputs := addInputs(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := needs(cmd, "device"); err != nil {
@@ -124,7 +133,6 @@ same --id goes on with a run that was cut short, whatever cut it.
 		}
 		if *id == "" {
 			*id = "run-" + strings.ToLower(rand.Text()[:10])
-			p.say("run %s", *id)
 		}
 		if err := engine.CheckRun(*id); err != nil {
 			return usagef("--id: %w", err)
@@ -218,12 +226,24 @@ func (p *program) drive(ctx context.Context, d *driving, begin beginning) error 
 	case err != nil && run != "" && errors.Is(cause, errInterrupted):
 		res, err = engine.Result{Run: run, State: engine.Waiting, Code: "interrupted", Message: cause.Error()}, nil
 	case err != nil:
-		return err
+		return d.busy(err)
 	}
 	if err := show.result(res); err != nil {
 		return err
 	}
 	return ended(exitOf(res.State))
+}
+
+// busy adds to an error of a busy state directory what to do about it.
+func (a *place) busy(err error) error {
+	var busy *agent.BusyError
+	switch {
+	case errors.As(err, &busy):
+		return fmt.Errorf("%w: updraft resume %s, or updraft cancel %[2]s", err, a.flags())
+	case errors.Is(err, disk.ErrLocked):
+		return fmt.Errorf("another updraft is at work: %w; to look on: updraft log --follow %s", err, a.flags())
+	}
+	return err
 }
 
 // opened lets begin work with an open device.

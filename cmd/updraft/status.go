@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +20,8 @@ func (p *program) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show how far the last run came",
 		Long: `Show the state of the last run. It takes no lock, so it works while the run goes
-on; a run whose process was killed still stands there as running.`,
+on. A run whose process was killed still stands there as running; a line on
+standard error says so and how to go on.`,
 		Example:           "  updraft status --device device.yaml",
 		Args:              arguments(),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -27,6 +30,9 @@ on; a run whose process was killed still stands there as running.`,
 	asJSON := c.Flags().Bool("json", false, "print JSON; null without a run")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := needs(cmd, "device"); err != nil {
+			return err
+		}
+		if err := at.there(); err != nil {
 			return err
 		}
 		s, err := engine.ReadStatus(disk.OS(), at.dir())
@@ -42,7 +48,13 @@ on; a run whose process was killed still stands there as running.`,
 		case *asJSON:
 			return p.printJSON(s)
 		}
-		return p.print("%s", statusText(s, time.Now()))
+		if err := p.print("%s", statusText(s, time.Now())); err != nil {
+			return err
+		}
+		if text := statusAdvice(s, at); text != "" {
+			p.say("%s", text)
+		}
+		return nil
 	}
 	return c
 }
@@ -61,6 +73,42 @@ func statusText(s engine.Status, now time.Time) string {
 	text = join(text, s.Code, s.Message)
 	return printable(strings.ReplaceAll(text, "\n", "; ")) + fmt.Sprintf(" (%s ago)", max(0, now.Sub(s.Updated)).Round(time.Second))
 }
+
+// statusAdvice says how to go on with a run that nobody drives.
+func statusAdvice(s engine.Status, at *place) string {
+	next := "updraft resume " + at.flags()
+	switch {
+	case isEnd(s.State):
+		return ""
+	case s.State == string(engine.Waiting):
+		return "to go on: " + next
+	case abandoned(filepath.Join(at.dir(), "lock")):
+		return "no process drives it any more; to go on: " + next
+	}
+	return ""
+}
+
+// abandoned reports whether the process whose note stands in a lock file is
+// gone. The lock itself is not touched, so that nobody is kept from taking it;
+// without a note that can be read the answer is no.
+func abandoned(name string) bool {
+	note, err := disk.ReadFile(disk.OS(), name, maxNote)
+	if err != nil {
+		return false
+	}
+	var pid int
+	var boot string
+	if n, _ := fmt.Sscanf(string(note), "process %d, boot %s", &pid, &boot); n == 0 || pid <= 0 {
+		return false
+	}
+	if now, err := disk.BootID(); err == nil && boot != now {
+		return true
+	}
+	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+}
+
+// maxNote bounds the note in a lock file, in bytes.
+const maxNote = 4 << 10
 
 // isEnd reports whether a run in this state is over.
 func isEnd(state string) bool {
