@@ -10,9 +10,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
@@ -24,6 +27,9 @@ import (
 
 // ErrNothing says that no run is unfinished.
 var ErrNothing = errors.New("no unfinished run")
+
+// ErrForeign says that a state directory belongs to another device file.
+var ErrForeign = errors.New("belongs to another device")
 
 // BusyError says that another run is unfinished.
 type BusyError struct{ Run string }
@@ -63,14 +69,14 @@ type Agent struct {
 	device  device.Config
 	door    *device.Files
 	verbs   stages.Config
-	lock    *disk.Held
+	locks   []*disk.Held
 	journal *journal.Journal
 	modules *wasmhost.Host
 	engine  *engine.Engine
 }
 
 // Open locks the state directory and opens journal, device and module host.
-// A state directory that another process holds is [disk.ErrLocked].
+// A state directory or a device that another process holds is [disk.ErrLocked].
 func Open(ctx context.Context, c Config) (a *Agent, err error) {
 	a = &Agent{config: c}
 	defer func() {
@@ -85,10 +91,19 @@ func Open(ctx context.Context, c Config) (a *Agent, err error) {
 	if a.door, err = openDevice(a.device, disk.OS(), disk.Real(), device.KernelBootID, c.Restart); err != nil {
 		return a, err
 	}
-	if err := os.MkdirAll(c.state(), 0o700); err != nil {
-		return a, fmt.Errorf("make state directory: %w", err)
+	if err := makeState(c.state()); err != nil {
+		return a, err
 	}
-	if a.lock, err = disk.Lock(filepath.Join(c.state(), "lock")); err != nil {
+	// The guard is the device's, whatever the state directory: two runs at once
+	// would write the same slot.
+	for _, name := range []string{filepath.Join(c.state(), "lock"), a.device.Guard + ".lock"} {
+		held, err := disk.Lock(name)
+		if err != nil {
+			return a, err
+		}
+		a.locks = append(a.locks, held)
+	}
+	if err := claim(c.state(), c.Device); err != nil {
 		return a, err
 	}
 	if a.verbs, err = verbs(a.device, c.HTTP); err != nil {
@@ -103,6 +118,48 @@ func Open(ctx context.Context, c Config) (a *Agent, err error) {
 	}
 	a.engine, err = engine.New(a.engineConfig())
 	return a, err
+}
+
+// makeState makes the state directory. One that everybody may write to is
+// refused: whoever plants a link in it would have files of others written. An
+// empty one, such as a fresh mount, is closed to others instead.
+func makeState(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make state directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("look at state directory: %w", err)
+	}
+	if mode := info.Mode(); mode.Perm()&0o002 != 0 {
+		if entries, err := os.ReadDir(dir); err == nil && len(entries) == 0 && os.Chmod(dir, 0o700) == nil {
+			return nil
+		}
+		return fmt.Errorf("state directory %s is %v: %w: want one that only its owner may write to, such as with chmod 700", dir, mode, fs.ErrPermission)
+	}
+	return nil
+}
+
+// claim binds a state directory to the device file that used it first: the
+// run of one device must never go on with the slots of another.
+func claim(state, device string) error {
+	device, err := filepath.Abs(device)
+	if err != nil {
+		return fmt.Errorf("find the device file: %w", err)
+	}
+	name := filepath.Join(state, "device")
+	have, err := disk.ReadFile(disk.OS(), name, 8<<10)
+	if errors.Is(err, fs.ErrNotExist) {
+		return disk.WriteFile(disk.OS(), name, []byte(device+"\n"), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("look whose state directory it is: %w", err)
+	}
+	if was := strings.TrimSuffix(string(have), "\n"); was != device {
+		return fmt.Errorf("state directory %s %w: it is that of %s, not of %s; give each device one of its own, or remove %s if the file has only moved",
+			state, ErrForeign, was, device, name)
+	}
+	return nil
 }
 
 func (a *Agent) journalDir() string { return filepath.Join(a.config.state(), "journal") }
@@ -142,8 +199,8 @@ func (a *Agent) Close() error {
 	if a.journal != nil {
 		errs = append(errs, a.journal.Close())
 	}
-	if a.lock != nil {
-		errs = append(errs, a.lock.Close())
+	for _, held := range a.locks {
+		errs = append(errs, held.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -171,7 +228,9 @@ func (a *Agent) Resume(ctx context.Context) (engine.Result, error) {
 		return engine.Result{}, err
 	}
 	if run == "" {
-		return engine.Result{}, errors.Join(ErrNothing, a.Deliver(ctx))
+		err := errors.Join(ErrNothing, a.Deliver(ctx))
+		a.prune(ctx, "")
+		return engine.Result{}, err
 	}
 	return a.drive(ctx, run)
 }
@@ -190,7 +249,17 @@ func (a *Agent) drive(ctx context.Context, run string) (engine.Result, error) {
 		}
 		if res.State != engine.Waiting {
 			a.deliver(ctx, run)
+			a.prune(ctx, run)
 		}
 		return res, nil
+	}
+}
+
+// prune forgets what no one needs any more. What cannot be removed now goes the
+// next time.
+func (a *Agent) prune(ctx context.Context, run string) {
+	err := a.engine.Prune(ctx, len(a.device.Report.To) == 0)
+	if err != nil && a.config.Events != nil {
+		a.config.Events(engine.Event{Run: run, Kind: engine.EventLog, Code: "cleanup", Time: time.Now().UTC(), Text: err.Error()})
 	}
 }

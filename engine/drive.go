@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/updraft-ota/updraft/device"
@@ -88,10 +90,10 @@ func (d *drive) guarded(kind RecordKind) guardState {
 		s = guardState{Counter: s.Counter, Run: d.r.id, Floor: s.Floor}
 	}
 	s.Seq = d.r.seq
+	if s.Accepted == "" && d.r.accepted != nil { // also if the power went before accepted came here
+		s.Accepted = commandDigest(d.r.accepted)
+	}
 	switch kind {
-	case KindAccepted:
-		b, _ := json.Marshal(d.r.accepted)
-		s.Accepted = hexSHA256(b)
 	case KindArmed:
 		s.Transitions++
 		s.Trial = d.r.armed.Direction == forward && !d.r.confirmed
@@ -109,6 +111,9 @@ func (d *drive) guarded(kind RecordKind) guardState {
 // one, a cancelled context or a journal that cannot be written: the run is
 // where it was, and Run may be called again.
 func (e *Engine) Run(ctx context.Context, id string) (Result, error) {
+	if err := e.mendFloor(ctx); err != nil {
+		return Result{}, err
+	}
 	r, err := e.load(ctx, id)
 	if err != nil {
 		return Result{}, err
@@ -168,6 +173,9 @@ func (d *drive) endProven(ctx context.Context, cause error) (Result, error) {
 		err := d.settle(ctx)
 		if res, stop, stopErr := d.stopped(ctx, err); stop {
 			return res, stopErr
+		}
+		if err == nil {
+			d.clean(ctx)
 		}
 		switch {
 		case err == nil && cause == nil:
@@ -287,8 +295,12 @@ func (d *drive) step(ctx context.Context, s *Step) error {
 	if d.r.step(s.ID).done != nil {
 		return nil
 	}
-	if s.When != nil && d.r.step(s.ID).intent == nil {
-		wanted, err := s.When(d.scope())
+	if begun := d.r.step(s.ID).intent != nil || d.r.step(s.ID).begun; s.When != nil && !begun {
+		wanted := false
+		err := d.guarding(ctx, s, func(context.Context) (err error) {
+			wanted, err = s.When(d.scope())
+			return err
+		})
 		if err != nil {
 			return &StepError{s.ID, err}
 		}
@@ -296,6 +308,9 @@ func (d *drive) step(ctx context.Context, s *Step) error {
 			d.event(Event{Kind: EventStep, Step: s.ID, State: "skipped"})
 			return d.append(ctx, KindDone, s.ID, done{Skipped: true}, nil)
 		}
+	}
+	if _, confirms := s.Static.(Confirmer); confirms && d.r.confirmed && d.r.step(s.ID).intent == nil {
+		return &StepError{s.ID, errors.New("the run was proven before, by another step")}
 	}
 	if _, filter := s.Static.(Filter); filter {
 		if d.graph.flows(s) {
@@ -311,7 +326,7 @@ func (d *drive) step(ctx context.Context, s *Step) error {
 func (d *drive) attempts(ctx context.Context, s *Step, one func(context.Context, *Step) error) error {
 	d.event(Event{Kind: EventStep, Step: s.ID, State: "begin"})
 	for wait := time.Duration(0); ; wait *= 2 {
-		before := string(d.r.values[checkpointKey(s.ID)])
+		before := d.came(s)
 		err := d.guarding(ctx, s, func(ctx context.Context) error { return one(ctx, s) })
 		if err == nil {
 			d.event(Event{Kind: EventStep, Step: s.ID, State: "done"})
@@ -319,15 +334,20 @@ func (d *drive) attempts(ctx context.Context, s *Step, one func(context.Context,
 		}
 		err = inStep(s.ID, err)
 		var retry *Retry
-		if !errors.As(err, &retry) || ctx.Err() != nil {
+		var journal *journalError
+		if !errors.As(err, &retry) || errors.As(err, &journal) || ctx.Err() != nil {
 			return err
 		}
 		policy := d.policy(err, s)
-		if string(d.r.values[checkpointKey(s.ID)]) != before { // it came forward: count anew
+		if d.came(s) != before { // it came forward: count anew
 			d.r.step(s.ID).attempt, wait = 0, 0
 		}
 		fresh := retry.Fresh && !d.retried[s.ID]
-		if d.r.step(s.ID).attempt >= policy.Max && !fresh {
+		if n := d.r.step(s.ID).attempt; n >= policy.Max && !fresh {
+			var in *StepError
+			if n > 0 && errors.As(err, &in) {
+				err = &StepError{in.Step, fmt.Errorf("%w (tried %d times)", in.Err, n+1)}
+			}
 			return err
 		}
 		if wait = min(max(wait, policy.Backoff), max(time.Minute, policy.Backoff)); retry.After > 0 {
@@ -338,9 +358,9 @@ func (d *drive) attempts(ctx context.Context, s *Step, one func(context.Context,
 		}
 		var drop []string
 		if retry.Fresh {
-			drop = append(drop, checkpointKey(s.ID))
+			drop = d.checkpoints(s)
 		}
-		if err := d.append(ctx, KindRetry, s.ID, retry.Err.Error(), nil, drop...); err != nil {
+		if err := d.append(ctx, KindRetry, s.ID, short(retry.Err.Error()), nil, drop...); err != nil {
 			return err
 		}
 		d.event(Event{Kind: EventRetry, Step: s.ID, Text: fmt.Sprintf("%v; again in %v", retry.Err, wait)})
@@ -348,6 +368,32 @@ func (d *drive) attempts(ctx context.Context, s *Step, one func(context.Context,
 			return inStep(s.ID, err)
 		}
 	}
+}
+
+// checkpoints are the keys of the checkpoints of a step and of the steps that it
+// reads: one of those may be stored first, within the same try.
+func (d *drive) checkpoints(s *Step) []string {
+	keys := []string{checkpointKey(s.ID)}
+	r, ok := s.Static.(Reader)
+	if !ok {
+		return keys
+	}
+	for _, id := range r.Reads() {
+		if from := d.graph.step(id); from != nil && d.r.step(id).done == nil {
+			keys = append(keys, d.checkpoints(from)...)
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// came tells how far a step came, to be compared.
+func (d *drive) came(s *Step) string {
+	var all []string
+	for _, key := range d.checkpoints(s) {
+		all = append(all, key, string(d.r.values[key]))
+	}
+	return strings.Join(all, "\x00")
 }
 
 // defaultRetry is for steps without a retry word.

@@ -63,6 +63,7 @@ type Engine struct {
 	blobs  blobs
 	graphs map[string]*Graph // by digest of the document
 	log    eventLog
+	mended bool // the floor was looked for in the journal
 }
 
 // New checks the configuration and reads the guard. It starts nothing.
@@ -124,8 +125,17 @@ type Receipt struct {
 	Run    string // of the new or joined run, or of the one that is in the way
 }
 
+// ErrGraph says that a workflow is one of which nothing can be promised. See
+// [Graph.Check].
+var ErrGraph = errors.New("workflow cannot be run")
+
+// ErrGoal says that a run of that id was accepted with another workflow or
+// other inputs.
+var ErrGoal = errors.New("its id was used for another workflow or other inputs")
+
 // Submit makes a command durable before it returns. The same plane and id are
-// the same run; the same goal from another plane joins it. What is costly or
+// the same run, and asking for something else under them is [ErrGoal]; the same
+// goal from another plane joins it, up to 16 in all. What is costly or
 // can be refused at once, such as compiling modules, happens before.
 func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
 	goal, err := goalOf(c)
@@ -136,6 +146,12 @@ func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
 		c.Run = "run-" + hexSHA256([]byte(c.Plane + "\x00" + c.ID))[:16]
 	}
 	if err := CheckRun(c.Run); err != nil {
+		return Receipt{}, err
+	}
+	if wrong := c.Graph.Check(); len(wrong) > 0 {
+		return Receipt{}, fmt.Errorf("%w: %w", ErrGraph, wrong[0])
+	}
+	if err := e.mendFloor(ctx); err != nil {
 		return Receipt{}, err
 	}
 	if found, err := e.unfinished(ctx, c.Run); err != nil {
@@ -229,9 +245,39 @@ func (e *Engine) runs(ctx context.Context) ([]string, error) {
 	return runs, nil
 }
 
+// mendFloor looks for the version floor in the proven runs of the journal if
+// the guard is gone or both its copies are damaged, so that losing that one file
+// does not open the way back to a version with known holes.
+func (e *Engine) mendFloor(ctx context.Context) error {
+	if e.mended || !e.guard.fresh {
+		return nil
+	}
+	runs, err := e.runs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range runs {
+		r, err := e.load(ctx, id)
+		if err != nil {
+			return err
+		}
+		if r.confirmed && r.tookHold() {
+			e.guard.now.Floor = max(e.guard.now.Floor, securityVersion(r.release))
+		}
+	}
+	e.mended = true
+	return nil
+}
+
 func (e *Engine) join(ctx context.Context, r *run, c Command, goal string) (Receipt, error) {
+	if r.accepted != nil && r.accepted.Goal != goal && (r.id == c.Run || slices.Contains(r.commands, c.CommandRef)) {
+		return Receipt{}, fmt.Errorf("run %s: %w: go on with it as it was accepted, or take another id", r.id, ErrGoal)
+	}
 	if slices.Contains(r.commands, c.CommandRef) || r.id == c.Run && r.lost != nil {
 		return Receipt{Joined, r.id}, nil
+	}
+	if len(r.commands) >= maxCommands && r.id != c.Run {
+		return Receipt{Busy, r.id}, nil
 	}
 	if r.ended == nil && r.accepted != nil && r.accepted.Goal == goal && r.id != c.Run && c.Plane != r.accepted.Commands[0].Plane {
 		d := &drive{e: e, r: r}
@@ -253,6 +299,12 @@ func goalOf(c Command) (string, error) {
 		return "", fmt.Errorf("inputs: %w", err)
 	}
 	return hexSHA256(c.Graph.Document, inputs), nil
+}
+
+// commandDigest names the stored command of a run.
+func commandDigest(a *accepted) string {
+	b, _ := json.Marshal(a) // it came from JSON
+	return hexSHA256(b)
 }
 
 func hexSHA256(parts ...[]byte) string {
@@ -315,7 +367,7 @@ func (e *Engine) rebuild(ctx context.Context, id string, cause error) (*run, err
 	if r.seq > 0 { // the store has the run still, but only its beginning
 		return nil, fmt.Errorf("%w (and setting it aside left run %s in it)", cause, id)
 	}
-	l := lost{Cause: cause.Error(), Trial: g.Trial, Confirmed: g.Confirmed, Ended: g.Ended}
+	l := lost{Cause: short(cause.Error()), Trial: g.Trial, Confirmed: g.Confirmed, Ended: g.Ended}
 	if b, err := e.blobs.get(g.Accepted); err == nil {
 		if err := json.Unmarshal(b, &l.Accepted); err != nil {
 			return nil, fmt.Errorf("read stored command: %w", err)

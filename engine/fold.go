@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -38,6 +39,7 @@ type run struct {
 
 type stepState struct {
 	intent  *intent
+	begun   bool // its bytes flow into a step with an intent
 	done    *done
 	undone  bool
 	attempt int // tries that failed
@@ -77,7 +79,10 @@ func (r *run) step(id string) *stepState {
 func (r *run) add(rec Record) error {
 	var err error
 	get := func(v any) {
-		if e := json.Unmarshal(rec.Data, v); e != nil && err == nil {
+		// Numbers stay as they were written: a float64 would round large ones.
+		dec := json.NewDecoder(bytes.NewReader(rec.Data))
+		dec.UseNumber()
+		if e := dec.Decode(v); e != nil && err == nil {
 			err = fmt.Errorf("%w: record %d (%s): %v", ErrStore, rec.Seq, rec.Kind, e)
 		}
 	}
@@ -104,6 +109,9 @@ func (r *run) add(rec Record) error {
 		}
 		s.intent = &intent{}
 		get(s.intent)
+		for _, id := range s.intent.Chain {
+			r.step(id).begun = true
+		}
 		r.learn(s.intent.Outputs, s.intent.Release)
 	case KindRetry:
 		r.step(rec.Step).attempt = rec.Attempt

@@ -15,6 +15,32 @@ func (g *Graph) step(id string) *Step {
 	return nil
 }
 
+// Check finds what the engine cannot promise anything about, each with its
+// step. A run is proven once, and from then on is not taken back: what is
+// written behind the proof would never take hold, and a second proof would prove
+// nothing. Several proofs are possible if each has a condition.
+func (g *Graph) Check() []*StepError {
+	order, err := g.order()
+	if err != nil {
+		return []*StepError{{Err: err}}
+	}
+	var wrong []*StepError
+	var proof *Step
+	for _, s := range order {
+		_, confirms := s.Static.(Confirmer)
+		switch toucher, touches := s.Static.(Toucher); {
+		case proof != nil && touches && len(toucher.Touches()) > 0:
+			wrong = append(wrong, &StepError{s.ID, fmt.Errorf("changes a target behind %s, which proves the run: put it before that step, or into a workflow of its own", proof.ID)})
+		case proof != nil && confirms && (s.When == nil || proof.When == nil):
+			wrong = append(wrong, &StepError{s.ID, fmt.Errorf("proves a run that %s has proven: a run is proven once, and each of several proofs needs a condition", proof.ID)})
+		}
+		if confirms && proof == nil {
+			proof = s
+		}
+	}
+	return wrong
+}
+
 // readers are the steps that read the bytes of s.
 func (g *Graph) readers(s *Step) []*Step {
 	var out []*Step

@@ -151,6 +151,17 @@ func (m *Memory) apply(b Batch) error {
 	return nil
 }
 
+// Delete forgets a run. An unknown one is no error.
+func (m *Memory) Delete(ctx context.Context, run string) error {
+	if err := errors.Join(CheckRun(run), ctx.Err()); err != nil {
+		return fmt.Errorf("delete run %.80q: %w", run, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.runs, run)
+	return nil
+}
+
 // Runs lists the runs that have entries or values.
 func (m *Memory) Runs(ctx context.Context) ([]string, error) {
 	if err := ctx.Err(); err != nil {
@@ -176,4 +187,7 @@ func (l Log) clone() Log {
 // copied is never nil: no bytes and none given are the same to a store.
 func copied(b []byte) []byte { return append(make([]byte, 0, len(b)), b...) }
 
-var _ Store = (*Memory)(nil)
+var (
+	_ Store  = (*Memory)(nil)
+	_ Pruner = (*Memory)(nil)
+)

@@ -35,14 +35,29 @@ type Report struct {
 
 const outbox = "outbox/"
 
-// maxText bounds the texts of a report.
+// A run's reports go into one batch with its end.
+const (
+	maxReport   = 60 << 10  // bytes of one; a longer one loses its fields
+	maxReports  = 400 << 10 // bytes of all
+	maxCommands = 16        // commands that one run answers
+)
+
+// maxText bounds the texts of records, reports and events. What they say comes
+// from modules, servers and programs too, and a record has a bound: without one
+// a long complaint could keep a run from turning back.
 const maxText = 2000 // bytes
+
+// short gives the beginning of a text as valid UTF-8.
+func short(text string) string {
+	if len(text) > maxText {
+		text = text[:maxText] + " …"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}
 
 // end writes the end and its reports in one batch.
 func (d *drive) end(ctx context.Context, e ended) (Result, error) {
-	if len(e.Message) > maxText {
-		e.Message = e.Message[:maxText] + " …"
-	}
+	e.Message = short(e.Message)
 	put, err := d.reports(e)
 	if err != nil {
 		return Result{}, err
@@ -77,15 +92,19 @@ func (d *drive) reports(e ended) (map[string][]byte, error) {
 			rep.Workflow = d.r.accepted.Workflow
 		}
 		if d.graph != nil && d.graph.Report != nil {
-			fields, err := d.graph.Report(d.scope())
+			var fields map[string]any
+			err := d.guarding(context.Background(), &Step{Verb: "report"}, func(context.Context) (err error) {
+				fields, err = d.graph.Report(d.scope())
+				return err
+			})
 			if err != nil { // a report without its fields is better than none
 				rep.Warnings = append(slices.Clone(rep.Warnings), "report fields: "+err.Error())
 			}
 			rep.Fields = fields
 		}
 		b, err := json.Marshal(rep)
-		if err != nil || len(b) > 60<<10 {
-			rep.Fields = nil
+		if most := maxReports / len(commands); err != nil || len(b) > min(most, maxReport) {
+			rep.Fields, rep.Release = nil, nil // what happened is worth more than the rest
 			if b, err = json.Marshal(rep); err != nil {
 				return nil, fmt.Errorf("encode report: %w", err)
 			}
@@ -128,23 +147,26 @@ func (e *Engine) Deliver(ctx context.Context, send func(context.Context, Report)
 
 func (e *Engine) deliverRun(ctx context.Context, r *run, send func(context.Context, Report) error) error {
 	d := &drive{e: e, r: r}
+	var failed error
 	for _, key := range slices.Sorted(maps.Keys(r.values)) {
 		if !strings.HasPrefix(key, outbox) {
 			continue
 		}
 		var rep Report
 		if err := json.Unmarshal(r.values[key], &rep); err != nil {
-			return fmt.Errorf("%w: report %s: %v", ErrStore, key, err)
+			failed = errors.Join(failed, fmt.Errorf("%w: report %s: %v", ErrStore, key, err))
+			continue
 		}
-		if err := send(ctx, rep); err != nil {
-			return fmt.Errorf("deliver report %s: %w", rep.ID, err)
+		if err := send(ctx, rep); err != nil { // the next may go to somebody who listens
+			failed = errors.Join(failed, fmt.Errorf("deliver report %s: %w", rep.ID, err))
+			continue
 		}
 		if err := d.append(ctx, KindReported, "", rep.ID, nil, key); err != nil {
 			return err
 		}
 		d.event(Event{Kind: EventReport, State: "delivered", Text: rep.ID})
 	}
-	return nil
+	return failed
 }
 
 // clean removes what only served the update. What cannot be removed is said
@@ -160,7 +182,7 @@ func (d *drive) clean(ctx context.Context) {
 			}
 			if t, verb, bindErr := d.bind(ctx, s); bindErr == nil {
 				t.Targets = state.intent.Targets
-				err = errors.Join(err, verb.(Cleaner).Clean(ctx, t))
+				err = errors.Join(err, d.guarding(ctx, s, func(ctx context.Context) error { return verb.(Cleaner).Clean(ctx, t) }))
 			}
 		}
 	}

@@ -40,7 +40,10 @@ func (d *drive) do(ctx context.Context, s *Step) error {
 		}
 		if already {
 			d.event(Event{Kind: EventStep, Step: s.ID, State: "already"})
-			return d.finish(ctx, s, done{Already: true, Outputs: d.outputs, Release: d.release}, chain)
+			if k, ok := verb.(Skipper); ok {
+				k.Skipped(t)
+			}
+			return d.finish(ctx, s, done{Already: true, Outputs: d.gather(s, t), Release: d.release}, chain)
 		}
 		if err := d.intend(ctx, s, verb, chain, in); err != nil {
 			return err

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -234,7 +235,7 @@ func (d *drive) settleOnce(ctx context.Context) error {
 		}
 	}
 	g := d.e.guard.now
-	if floor := securityVersion(d.r.release); floor > g.Floor {
+	if floor := securityVersion(d.r.release); floor > g.Floor && d.r.tookHold() {
 		g.Floor = floor
 		if err := d.e.guard.write(g); err != nil {
 			return &journalError{err}
@@ -243,14 +244,38 @@ func (d *drive) settleOnce(ctx context.Context) error {
 	return nil
 }
 
-// securityVersion reads the number of a release, which is a float64 if it
+// tookHold reports whether the device runs from what the run was asked for: it
+// started from it, a file was replaced, or it was there before. A slot that is
+// complete and not chosen proves nothing, and must not outlaw what runs.
+func (r *run) tookHold() bool {
+	if r.armed != nil && r.armed.Direction == forward {
+		return true
+	}
+	for _, s := range r.steps {
+		if s.done != nil && s.done.Already {
+			return true
+		}
+		if s.done == nil || s.intent == nil {
+			continue
+		}
+		for _, t := range s.intent.Targets {
+			if t.Type == device.File {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// securityVersion reads the number of a release, which is a json.Number if it
 // came from the journal.
 func securityVersion(release map[string]any) int64 {
 	switch n := release["securityVersion"].(type) {
 	case int64:
 		return n
-	case float64:
-		return int64(n)
+	case json.Number:
+		v, _ := n.Int64() // what is no number is no version
+		return v
 	}
 	return 0
 }

@@ -53,6 +53,9 @@ type eventLog struct {
 // event numbers, dates and tells ev.
 func (d *drive) event(ev Event) {
 	if !d.dry {
+		if len(ev.Text) > 2*maxText {
+			ev.Text = ev.Text[:2*maxText] + " …"
+		}
 		d.e.log.add(d.r.id, ev)
 	}
 }

@@ -20,7 +20,7 @@ const undoTries = 3
 
 // fail records why the run turns back.
 func (d *drive) fail(ctx context.Context, step string, cause error) error {
-	f := failing{Code: "failed", Cause: cause.Error(), Cancelled: errors.Is(cause, ErrCancelled)}
+	f := failing{Code: "failed", Cause: short(cause.Error()), Cancelled: errors.Is(cause, ErrCancelled)}
 	var refused *Refused
 	var failure *Failure
 	switch {
@@ -37,7 +37,7 @@ func (d *drive) fail(ctx context.Context, step string, cause error) error {
 	if errors.As(cause, &in) {
 		step = in.Step
 		if error(in) == cause {
-			f.Cause = in.Err.Error()
+			f.Cause = short(in.Err.Error())
 		}
 	}
 	d.event(Event{Kind: EventRun, State: "failing", Step: step, Code: f.Code, Text: f.Cause})
@@ -95,17 +95,34 @@ func (d *drive) tryUndo(ctx context.Context, what string, f func(context.Context
 	}
 }
 
+// undoStep lets the verb take back what it did and then has the door restore
+// each target. A verb that fails does not keep the door from that.
 func (d *drive) undoStep(ctx context.Context, s *Step, state *stepState) error {
-	if s != nil {
-		if t, verb, err := d.bind(ctx, s); err == nil {
-			t.Targets = state.intent.Targets
-			if u, ok := verb.(Undoer); ok {
-				if err := d.guarding(ctx, s, func(ctx context.Context) error { return u.Undo(ctx, t) }); err != nil {
-					return err
-				}
-			}
-		}
+	own := d.undoVerb(ctx, s, state)
+	var wait *Wait
+	var journal *journalError
+	if errors.As(own, &wait) || errors.As(own, &journal) || ctx.Err() != nil {
+		return own
 	}
+	return errors.Join(own, d.restore(ctx, state))
+}
+
+func (d *drive) undoVerb(ctx context.Context, s *Step, state *stepState) error {
+	if s == nil {
+		return nil
+	}
+	t, verb, err := d.bind(ctx, s)
+	if err != nil {
+		return nil // without its fields the door's undo is all there is
+	}
+	t.Targets = state.intent.Targets
+	if u, ok := verb.(Undoer); ok {
+		return d.guarding(ctx, s, func(ctx context.Context) error { return u.Undo(ctx, t) })
+	}
+	return nil
+}
+
+func (d *drive) restore(ctx context.Context, state *stepState) error {
 	for _, u := range slices.Backward(state.intent.Undo) {
 		if _, err := d.e.c.Door.Do(ctx, device.Op{Kind: device.Restore, Run: d.r.id, Target: u.Target, Undo: u}); err != nil {
 			return fmt.Errorf("restore %s: %w", u.Target, err)

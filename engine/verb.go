@@ -93,6 +93,12 @@ type Prober interface {
 	Probe(ctx context.Context, t *Task) (Found, error)
 }
 
+// Skipper is a [Toucher] with outputs. Skipped sets them, as far as they are
+// known, when Do is not called since the target runs from the artifact already.
+type Skipper interface {
+	Skipped(t *Task)
+}
+
 // Planner lists the effects that Do would have, without any.
 type Planner interface {
 	Plan(ctx context.Context, t *Task) ([]Effect, error)
@@ -149,7 +155,7 @@ type Retry struct {
 	Err   error
 }
 
-func (r *Retry) Error() string { return fmt.Sprintf("try again later: %v", r.Err) }
+func (r *Retry) Error() string { return r.Err.Error() }
 
 // Unwrap gives the cause.
 func (r *Retry) Unwrap() error { return r.Err }

@@ -137,18 +137,35 @@ func (s *Install) Stored(ctx context.Context, t *engine.Task) (bool, error) {
 	return false, nil
 }
 
-// Probe finds out whether every target was committed before the power went.
+// Probe finds out whether every target was committed before the power went. A
+// stamp that was there before the step began is an earlier step's of this run.
 func (s *Install) Probe(ctx context.Context, t *engine.Task) (engine.Found, error) {
 	for _, ref := range s.Touches() {
-		now, err := client(t).Resolve(ctx, t.Targets[ref].Ref)
+		was := t.Targets[ref]
+		now, err := client(t).Resolve(ctx, was.Ref)
 		if err != nil {
 			return 0, fmt.Errorf("target %s: %w", ref, err)
 		}
-		if now.Stamp.Run != t.Run {
+		if now.Stamp.Run != t.Run || now.Stamp == was.Stamp {
 			return engine.Partial, nil
+		}
+		if s.Module == "" { // what Do would have set
+			t.SetOutput("size", now.Stamp.Size)
+			t.SetOutput("sha256", now.Stamp.Source)
 		}
 	}
 	return engine.Done, nil
+}
+
+// Skipped sets the outputs of an artifact that is installed already.
+func (s *Install) Skipped(t *engine.Task) {
+	if s.Module != "" {
+		return
+	}
+	if size := t.In[0].Size(); size >= 0 {
+		t.SetOutput("size", size)
+	}
+	t.SetOutput("sha256", t.In[0].Digest())
 }
 
 // Do installs. A repeated call goes on at the last checkpoint.

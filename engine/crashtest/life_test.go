@@ -200,7 +200,7 @@ func TestAnotherRunIsBusyAndTheSameGoalJoins(t *testing.T) {
 	if err := deliver(); err != nil {
 		t.Error(err)
 	}
-	want := "x.0 cli succeeded, x.0 cli succeeded, x.1 aws succeeded"
+	want := "x.0 cli succeeded, x.1 aws succeeded, x.0 cli succeeded"
 	if s := strings.Join(got, ", "); s != want {
 		t.Errorf("delivered %q, want %q", s, want)
 	}

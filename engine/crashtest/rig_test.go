@@ -75,8 +75,9 @@ type write struct {
 func (w *write) Reads() []string   { return []string{w.from} }
 func (w *write) Touches() []string { return []string{w.target} }
 func (w *write) Probe(ctx context.Context, t *engine.Task) (engine.Found, error) {
-	now, err := device.Client{Door: t.Door, Run: t.Run}.Resolve(ctx, t.Targets[w.target].Ref)
-	if err == nil && now.Stamp.Run == t.Run {
+	was := t.Targets[w.target] // its stamp may be an earlier step's of this run
+	now, err := device.Client{Door: t.Door, Run: t.Run}.Resolve(ctx, was.Ref)
+	if err == nil && now.Stamp.Run == t.Run && now.Stamp != was.Stamp {
 		return engine.Done, nil
 	}
 	return engine.Partial, err

@@ -313,3 +313,57 @@ func TestInputs(t *testing.T) {
 		})
 	}
 }
+
+func TestTheOrderOfProofAndWrites(t *testing.T) {
+	const first = head + `
+steps:
+  - id: image
+    load: {url: u}
+    keep: true
+  - id: write
+    put: {artifacts: {image: image}, targets: {out: {target: app}}}
+  - id: prove
+    prove: {}
+`
+	for _, tt := range []struct{ name, more, want string }{
+		{"as it should be", "", ""},
+		{"a write behind the proof", "  - id: late\n    put: {artifacts: {image: image}, targets: {out: {target: rootfs@inactive}}}\n    needs: [prove]\n", "behind prove"},
+		{"a write behind it in the file alone", "  - id: late\n    put: {artifacts: {image: image}, targets: {out: {target: rootfs@inactive}}}\n    needs: []\n", "behind prove"},
+		{"a second proof", "  - id: again\n    prove: {}\n", "proven once"},
+		{"a second proof with a condition", "  - id: again\n    prove: {}\n    when: steps.image.size > 3\n", "proven once"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Read("f.yaml", []byte(first+tt.more), env())
+			var ps document.Problems
+			switch {
+			case tt.want == "" && err != nil:
+				t.Error(err)
+			case tt.want != "" && (!errors.As(err, &ps) || ps[0].Code != document.Conflict || !strings.Contains(ps[0].Text, tt.want)):
+				t.Errorf("%v, want %q with code %s", err, tt.want, document.Conflict)
+			}
+		})
+	}
+}
+
+func TestOneStepMakesAVersion(t *testing.T) {
+	text := func(when string) string {
+		return head + `
+steps:
+  - id: image
+    load: {url: u}
+    keep: true
+  - id: one
+    put: {artifacts: {image: image}, targets: {out: {target: app}}}
+` + when + `
+  - id: two
+    put: {artifacts: {image: image}, targets: {out: {target: app}}}
+` + when
+	}
+	_, err := Read("f.yaml", []byte(text("")), env())
+	if err == nil || !strings.Contains(err.Error(), document.Conflict) {
+		t.Errorf("two steps for one directory: %v, want %s", err, document.Conflict)
+	}
+	if _, err := Read("f.yaml", []byte(text("    when: steps.image.delta\n")), env()); err != nil {
+		t.Errorf("with a condition each: %v", err)
+	}
+}

@@ -37,6 +37,40 @@ func (r *reader) link() {
 	r.circles(links)
 }
 
+// checkGraph reports what the engine refuses of a graph as a whole, and two
+// steps that would each make a version of the same directory.
+func (r *reader) checkGraph() {
+	conflict := func(id, text string) {
+		if s := r.byID[id]; s != nil {
+			r.at(s.node, document.Conflict, text)
+		} else {
+			r.at(r.doc.Root, document.Conflict, text)
+		}
+	}
+	for _, wrong := range r.graph.Check() {
+		conflict(wrong.Step, wrong.Err.Error())
+	}
+	if r.env.Device == nil {
+		return
+	}
+	writer := map[string]*engine.Step{}
+	for _, s := range r.graph.Steps {
+		toucher, ok := s.Static.(engine.Toucher)
+		if !ok {
+			continue
+		}
+		for _, ref := range toucher.Touches() {
+			first := writer[ref]
+			if first != nil && r.env.Device.Targets[ref].Type == "directory" && (first.When == nil || s.When == nil) {
+				conflict(s.ID, fmt.Sprintf("step %q makes a version of %q already, and a version is what one step makes: a module can write all of its files", first.ID, ref))
+			}
+			if first == nil {
+				writer[ref] = s
+			}
+		}
+	}
+}
+
 // needs gives the steps that a step names itself.
 func (r *reader) needs(s *step) []link {
 	var known []link

@@ -97,6 +97,7 @@ type probe struct {
 }
 
 func (*prove) Do(context.Context, *engine.Task) error { return nil }
+func (*prove) Confirms()                              {}
 
 // accept is the compat verb.
 type accept struct {

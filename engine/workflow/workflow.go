@@ -113,6 +113,10 @@ func Read(name string, data []byte, env Env) (*engine.Graph, error) {
 		return nil, err
 	}
 	r.finish()
+	r.checkGraph()
+	if err := r.problems.Err(); err != nil {
+		return nil, err
+	}
 	return r.graph, nil
 }
 

@@ -177,3 +177,24 @@ func TestADamagedJournalIsSetAside(t *testing.T) {
 		t.Errorf("no copy of the damaged journal: %v", err)
 	}
 }
+
+func TestAStateDirectoryBelongsToOneDevice(t *testing.T) {
+	d := newDesk(t, 0)
+	a := d.open(t, nil)
+	d.update(t, a, "x")
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(d.dir, "other.yaml")
+	text, err := os.ReadFile(filepath.Join(d.dir, "device.yaml"))
+	if err == nil {
+		err = os.WriteFile(other, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = agent.Open(t.Context(), agent.Config{Device: other})
+	if !errors.Is(err, agent.ErrForeign) || !strings.Contains(err.Error(), "device.yaml") {
+		t.Errorf("open: %v, want %v and whose it is", err, agent.ErrForeign)
+	}
+}
