@@ -34,6 +34,9 @@ func TestDamagedJournals(t *testing.T) {
 			dir := filepath.Join(memoryDir(t), "journal")
 			before, records := cutRun(t, dir, tt.stop)
 			every := 23
+			if testing.Short() {
+				every = 101
+			}
 			if os.Getenv(damageAll) != "" {
 				every = 1
 			}
