@@ -24,6 +24,11 @@ var Rooms = map[string][]string{
 	"wasmhost":                  {"device", "delta", "internal/disk", "internal/trust", "wasm-sdk/abi"},
 	"wasm-sdk/abi":              {},
 	"wasm-sdk/go/...":           {"wasm-sdk/abi", "wasm-sdk/go"},
+	"control":                   {"engine"},
+	"control/controltest":       {"control", "engine"},
+	"control/awsiot":            {"control", "engine", "internal/trust"},
+	"control/mqtt":              {"control", "engine"},
+	"control/cloudsim":          {"control", "control/awsiot"},
 	"agent":                     {"engine", "engine/workflow", "engine/journal", "engine/crashtest", "device", "stages", "delta", "wasmhost", "wasm-sdk/abi", "internal/disk", "internal/document", "internal/trust"},
 	"internal/document":         {},
 	"internal/disk":             {},
@@ -46,5 +51,7 @@ var Heavy = map[string][]string{
 	"github.com/expr-lang/expr":      {"engine/workflow"},
 	"go.yaml.in/yaml/v4":             {"internal/document"},
 
-	"github.com/spf13/cobra": {"cmd/updraft"},
+	"github.com/eclipse/paho.mqtt.golang": {"control/mqtt"},
+	"github.com/mochi-mqtt/server/v2":     {"control/cloudsim"},
+	"github.com/spf13/cobra":              {"cmd/updraft"},
 }

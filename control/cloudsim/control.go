@@ -1,0 +1,153 @@
+package cloudsim
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// State is everything that a simulator tells over its control interface.
+type State struct {
+	Endpoints Endpoints         `json:"endpoints"`
+	Devices   map[string]Device `json:"devices"`
+	Clients   map[string]Client `json:"clients"`
+	Faults    []Fault           `json:"faults"`
+	Served    map[string]Served `json:"served"`
+}
+
+// PushRequest is the body of POST /push. The answer has its version.
+type PushRequest struct {
+	Device  string         `json:"device"`
+	Desired map[string]any `json:"desired"`
+}
+
+// PushAnswer answers it.
+type PushAnswer struct {
+	Version int64 `json:"version"`
+}
+
+// State is everything at once.
+func (s *Sim) State() State {
+	st := State{Endpoints: s.at, Devices: map[string]Device{}, Clients: s.Clients(), Faults: s.Faults(), Served: s.Served()}
+	for _, name := range s.Devices() {
+		st.Devices[name] = s.Device(name)
+	}
+	return st
+}
+
+// controls are POST /push, POST /fault and GET /state.
+func (s *Sim) controls() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /push", func(w http.ResponseWriter, r *http.Request) {
+		var p PushRequest
+		if !readBody(w, r, &p) {
+			return
+		}
+		version, err := s.Push(p.Device, p.Desired)
+		reply(w, PushAnswer{version}, err)
+	})
+	mux.HandleFunc("POST /fault", func(w http.ResponseWriter, r *http.Request) {
+		var f Fault
+		if !readBody(w, r, &f) {
+			return
+		}
+		err := s.SetFault(f)
+		reply(w, s.Faults(), err)
+	})
+	mux.HandleFunc("GET /state", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.State(), nil) })
+	return local(mux)
+}
+
+// local keeps out web pages that a browser on this machine shows: they send
+// an Origin, or have found the port under a name of their own.
+func local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Origin") != "" || checkLoopback(r.Host) != nil {
+			http.Error(w, "only programs of this machine", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func readBody(w http.ResponseWriter, r *http.Request, v any) bool {
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPacket))
+	if err == nil {
+		err = decodeStrict(data, v)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return false
+	}
+	return true
+}
+
+func reply(w http.ResponseWriter, v any, err error) {
+	switch {
+	case errors.Is(err, ErrConfig):
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	default:
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v) // a client that is gone needs no answer
+	}
+}
+
+// Remote drives a simulator that runs elsewhere on this machine.
+type Remote struct {
+	// Control is the address in [Endpoints].
+	Control string
+}
+
+// Push is [Sim.Push].
+func (r Remote) Push(ctx context.Context, device string, desired map[string]any) (version int64, err error) {
+	var a PushAnswer
+	err = r.call(ctx, http.MethodPost, "/push", PushRequest{device, desired}, &a)
+	return a.Version, err
+}
+
+// SetFault is [Sim.SetFault]. It gives the faults of the moment.
+func (r Remote) SetFault(ctx context.Context, f Fault) (now []Fault, err error) {
+	err = r.call(ctx, http.MethodPost, "/fault", f, &now)
+	return now, err
+}
+
+// State is [Sim.State].
+func (r Remote) State(ctx context.Context) (s State, err error) {
+	err = r.call(ctx, http.MethodGet, "/state", nil, &s)
+	return s, err
+}
+
+func (r Remote) call(ctx context.Context, method, path string, body, answer any) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	data, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, r.Control+path, bytes.NewReader(data))
+	if err != nil {
+		return fmt.Errorf("%w: control address %q", ErrConfig, r.Control)
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	res, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the simulator: %w", err)
+	}
+	defer func() { err = errors.Join(err, res.Body.Close()) }()
+	data, err = io.ReadAll(res.Body)
+	if err != nil {
+		return fmt.Errorf("ask the simulator: %w", err)
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: %s", ErrConfig, strings.TrimSpace(string(data)))
+	}
+	return json.Unmarshal(data, answer)
+}

@@ -1,0 +1,199 @@
+package cloudsim
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+// Served counts what a file cost.
+type Served struct {
+	Requests int   `json:"requests"`
+	Bytes    int64 `json:"bytes"` // of bodies
+}
+
+// Served gives the counts by file name.
+func (s *Sim) Served() map[string]Served {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]Served{}
+	for name, v := range s.served {
+		out[name] = v
+	}
+	return out
+}
+
+// etag is a digest with what it was made of.
+type etag struct {
+	size int64
+	time time.Time
+	sum  string
+}
+
+// serveFile answers GET and HEAD, with ranges and a strong ETag.
+func (s *Sim) serveFile(w http.ResponseWriter, r *http.Request) {
+	name, ok := strings.CutPrefix(r.URL.Path, "/files/")
+	if !ok || s.cfg.Files == "" || s.faults.hit(FaultMissing, name) {
+		http.NotFound(w, r)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+		return
+	}
+	f, info, err := openFile(s.cfg.Files, name)
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	defer func() { _ = f.Close() }() // it was read only
+	sum, err := s.digest(name, f, info)
+	if err != nil {
+		http.Error(w, "the file cannot be read", http.StatusInternalServerError)
+		return
+	}
+	var content io.ReadSeeker = f
+	if s.faults.hit(FaultChanged, name) {
+		content, sum = inverted{f}, "changed-"+sum
+	}
+	w.Header().Set("ETag", `"`+sum+`"`)
+	w.Header().Set("Content-Type", "application/octet-stream")
+	body := &faultyBody{ResponseWriter: w, sim: s, name: name, ctx: r.Context()}
+	if s.faults.hit(FaultCut, name) {
+		f, _ := s.faults.get(FaultCut, name)
+		body.cut, body.after = true, f.After
+	}
+	if s.faults.hit(FaultSlow, name) {
+		f, _ := s.faults.get(FaultSlow, name)
+		body.rate = f.Rate
+	}
+	s.count(name, Served{Requests: 1})
+	http.ServeContent(body, r, "", time.Time{}, content)
+}
+
+func (s *Sim) count(name string, more Served) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.served[name]
+	s.served[name] = Served{v.Requests + more.Requests, v.Bytes + more.Bytes}
+}
+
+// openFile opens a file in a folder that it cannot leave.
+func openFile(folder, name string) (*os.File, fs.FileInfo, error) {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = root.Close() }() // the open file does not need it
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a file")
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
+}
+
+// digest reads a file once, until it changes.
+func (s *Sim) digest(name string, f io.ReadSeeker, info fs.FileInfo) (string, error) {
+	s.mu.Lock()
+	known, ok := s.etags[name]
+	s.mu.Unlock()
+	if ok && known.size == info.Size() && known.time.Equal(info.ModTime()) {
+		return known.sum, nil
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
+	sum := hex.EncodeToString(h.Sum(nil))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.etags[name] = etag{info.Size(), info.ModTime(), sum}
+	return sum, nil
+}
+
+// inverted has the same size and other bytes.
+type inverted struct{ io.ReadSeeker }
+
+func (i inverted) Read(p []byte) (int, error) {
+	n, err := i.ReadSeeker.Read(p)
+	for k := range p[:n] {
+		p[k] ^= 0xff
+	}
+	return n, err
+}
+
+// faultyBody writes slowly, or not to the end.
+type faultyBody struct {
+	http.ResponseWriter
+	sim  *Sim
+	name string
+	ctx  context.Context // of the request, which is as long as this lives
+	sent int64
+	cut  bool
+	// after how many bytes it ends, if cut
+	after int64
+	rate  int64 // bytes a second, 0 for no limit
+}
+
+// tick is how often a slow body writes.
+const tick = 50 * time.Millisecond
+
+func (b *faultyBody) Write(p []byte) (done int, err error) {
+	for len(p) > 0 {
+		part := p
+		if b.rate > 0 {
+			part = part[:min(int64(len(part)), max(b.rate/int64(time.Second/tick), 1))]
+		}
+		if b.cut {
+			part = part[:min(int64(len(part)), b.after-b.sent)]
+		}
+		n, err := b.ResponseWriter.Write(part)
+		done += n
+		b.sent += int64(n)
+		b.sim.count(b.name, Served{Bytes: int64(n)})
+		if err != nil {
+			return done, err
+		}
+		p = p[n:]
+		if b.cut && b.sent >= b.after {
+			_ = http.NewResponseController(b.ResponseWriter).Flush()
+			panic(http.ErrAbortHandler) // how net/http is told to cut a connection
+		}
+		if b.rate > 0 && !b.wait() {
+			return done, b.ctx.Err()
+		}
+	}
+	return done, nil
+}
+
+// wait flushes and pauses, and says whether to go on.
+func (b *faultyBody) wait() bool {
+	_ = http.NewResponseController(b.ResponseWriter).Flush() // a client that is gone is seen by the next write
+	t := time.NewTimer(tick)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-b.ctx.Done():
+		return false
+	case <-b.sim.done:
+		return false
+	}
+}
