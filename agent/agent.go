@@ -49,6 +49,9 @@ type Config struct {
 	Restart device.Mode
 	// HTTP carries all requests. The default is stages.NewTransport(nil).
 	HTTP http.RoundTripper
+	// Verbs are the maker's own, by the word that a workflow uses. A name that a
+	// built-in verb has is an error.
+	Verbs map[string]engine.Verb
 	// SaveMemory tells the Go runtime, for the whole process, to keep its heap
 	// small while a run goes on. It is for programs whose purpose is the update.
 	SaveMemory bool
@@ -68,7 +71,8 @@ type Agent struct {
 	config  Config
 	device  device.Config
 	door    *device.Files
-	verbs   stages.Config
+	stages  stages.Config
+	verbs   map[string]engine.Verb // all of them
 	locks   []*disk.Held
 	journal *journal.Journal
 	modules *wasmhost.Host
@@ -106,13 +110,16 @@ func Open(ctx context.Context, c Config) (a *Agent, err error) {
 	if err := claim(c.state(), c.Device); err != nil {
 		return a, err
 	}
-	if a.verbs, err = verbs(a.device, c.HTTP); err != nil {
+	if a.stages, err = stagesConfig(a.device, c.HTTP); err != nil {
 		return a, err
 	}
 	if a.modules, err = openModules(ctx, c.state()); err != nil {
 		return a, err
 	}
-	a.verbs.Modules = a.modules
+	a.stages.Modules = a.modules
+	if a.verbs, err = allVerbs(stages.Builtin(a.stages), c.Verbs); err != nil {
+		return a, err
+	}
 	if err := a.openJournal(nil); err != nil {
 		return a, err
 	}
@@ -183,7 +190,7 @@ func (a *Agent) openJournal(cause error) (err error) {
 }
 
 func (a *Agent) engineConfig() engine.Config {
-	c := EngineConfig(a.device, a.verbs)
+	c := engineConfig(a.device, a.verbs)
 	c.Store, c.Door, c.FS, c.Clock = a.journal, a.door, disk.OS(), disk.Real()
 	c.Reset = func(cause error) (engine.Store, error) {
 		err := a.openJournal(cause)

@@ -29,7 +29,7 @@ func CrashTest(ctx context.Context, c Config, file string, inputs map[string]any
 	if err != nil {
 		return res, err
 	}
-	v, err := verbs(dev, &memoryTransport{under: c.HTTP})
+	v, err := stagesConfig(dev, &memoryTransport{under: c.HTTP})
 	if err != nil {
 		return res, err
 	}

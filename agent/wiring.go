@@ -36,8 +36,8 @@ func openDevice(c device.Config, fsys disk.FS, clock disk.Clock, bootID func() (
 	return device.New(c, device.Env{FS: fsys, Clock: clock, Exec: device.RunCommand, BootID: bootID, Restart: mode})
 }
 
-// verbs makes the configuration of the built-in verbs from the device file.
-func verbs(c device.Config, transport http.RoundTripper) (stages.Config, error) {
+// stagesConfig makes the configuration of the built-in verbs from the device file.
+func stagesConfig(c device.Config, transport http.RoundTripper) (stages.Config, error) {
 	require, err := trust.ParseRequirement(c.Trust.Require)
 	if err != nil {
 		return stages.Config{}, err
@@ -78,10 +78,13 @@ func openModules(ctx context.Context, state string) (*wasmhost.Host, error) {
 // EngineConfig is the part of an engine's configuration that follows from the
 // device file and the verbs: Verbs, Reread, Targets, Warnings.
 func EngineConfig(c device.Config, v stages.Config) engine.Config {
-	builtin := stages.Builtin(v)
-	out := engine.Config{Verbs: builtin, Targets: bootTargets(c)}
+	return engineConfig(c, stages.Builtin(v))
+}
+
+func engineConfig(c device.Config, verbs map[string]engine.Verb) engine.Config {
+	out := engine.Config{Verbs: verbs, Targets: bootTargets(c)}
 	out.Reread = func(document []byte, files map[string][]byte) (*engine.Graph, error) {
-		return workflow.Read("workflow.yaml", document, environment(c, builtin, func(name string) ([]byte, error) {
+		return workflow.Read("workflow.yaml", document, environment(c, verbs, func(name string) ([]byte, error) {
 			if data, ok := files[name]; ok {
 				return data, nil
 			}
@@ -92,6 +95,18 @@ func EngineConfig(c device.Config, v stages.Config) engine.Config {
 		out.Warnings = []string{fmt.Sprintf("the device file loosens trust to %q", c.Trust.Require)}
 	}
 	return out
+}
+
+// allVerbs adds the maker's verbs to the built-in ones.
+func allVerbs(builtin, own map[string]engine.Verb) (map[string]engine.Verb, error) {
+	all := maps.Clone(builtin)
+	for name, v := range own {
+		if _, taken := builtin[name]; taken {
+			return nil, fmt.Errorf("verb %s: there is a built-in one of that name: take another", name)
+		}
+		all[name] = v
+	}
+	return all, nil
 }
 
 // bootTargets are the targets that have a boot choice.
@@ -117,7 +132,7 @@ func environment(c device.Config, verbs map[string]engine.Verb, file func(string
 // Read reads a workflow and checks it against the device. Its modules are read
 // from beside it.
 func (a *Agent) Read(file string) (*engine.Graph, error) {
-	return read(file, a.device, stages.Builtin(a.verbs))
+	return read(file, a.device, a.verbs)
 }
 
 func read(file string, c device.Config, verbs map[string]engine.Verb) (*engine.Graph, error) {
@@ -157,7 +172,7 @@ func MakePlan(ctx context.Context, c Config, file string, inputs map[string]any)
 	if err != nil {
 		return engine.Plan{}, err
 	}
-	v, err := verbs(dev, c.HTTP)
+	v, err := stagesConfig(dev, c.HTTP)
 	if err != nil {
 		return engine.Plan{}, err
 	}
@@ -166,7 +181,11 @@ func MakePlan(ctx context.Context, c Config, file string, inputs map[string]any)
 		return engine.Plan{}, err
 	}
 	v.Modules = host
-	cfg := EngineConfig(dev, v)
+	all, err := allVerbs(stages.Builtin(v), c.Verbs)
+	if err != nil {
+		return engine.Plan{}, err
+	}
+	cfg := engineConfig(dev, all)
 	cfg.Door, cfg.FS, cfg.Clock, cfg.Guard = door, disk.OS(), disk.Real(), dev.Guard
 	graph, err := read(file, dev, cfg.Verbs)
 	if err != nil {

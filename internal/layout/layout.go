@@ -29,13 +29,14 @@ var Rooms = map[string][]string{
 	"control/awsiot":            {"control", "engine", "internal/trust"},
 	"control/mqtt":              {"control", "engine"},
 	"control/cloudsim":          {"control", "control/awsiot"},
-	"agent":                     {"engine", "engine/workflow", "engine/journal", "engine/crashtest", "device", "stages", "delta", "wasmhost", "wasm-sdk/abi", "internal/disk", "internal/document", "internal/trust"},
+	"agent":                     {"engine", "engine/workflow", "engine/journal", "engine/crashtest", "device", "stages", "delta", "wasmhost", "wasm-sdk/abi", "internal/disk", "internal/document", "internal/trust", "control", "control/awsiot", "control/mqtt"},
 	"internal/document":         {},
 	"internal/disk":             {},
 	"internal/trust":            {"internal/disk"},
 	"internal/layout":           {},
 	"cmd/updraft":               {Anything},
-	"examples/...":              {"wasm-sdk/go"},
+	"cmd/updraft-agent":         {"agent", "engine", "device", "internal/document"},
+	"examples/...":              {"wasm-sdk/go", "agent", "engine", "device"},
 	"bench/...":                 {Anything},
 }
 
@@ -54,4 +55,6 @@ var Heavy = map[string][]string{
 	"github.com/eclipse/paho.mqtt.golang": {"control/mqtt"},
 	"github.com/mochi-mqtt/server/v2":     {"control/cloudsim"},
 	"github.com/spf13/cobra":              {"cmd/updraft"},
+	"github.com/schollz/progressbar/v3":   {"cmd/updraft"},
+	"github.com/coreos/go-systemd/v22":    {"cmd/updraft-agent"},
 }
