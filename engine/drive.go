@@ -26,6 +26,20 @@ type drive struct {
 	retried map[string]bool // steps that were granted a fresh beginning
 	boot    string          // incarnation of the device
 	dry     bool            // plan: nothing is written
+	held    bool            // whoever made it holds the engine's lock
+}
+
+// lock takes the engine's lock, unless it is held, and gives what ends that.
+func (d *drive) lock() func() {
+	if d.held {
+		return func() {}
+	}
+	d.e.mu.Lock()
+	d.held = true
+	return func() {
+		d.held = false
+		d.e.mu.Unlock()
+	}
 }
 
 // journalError is a failure of the journal or the guard: nothing more can be
@@ -42,6 +56,7 @@ func (d *drive) append(ctx context.Context, kind RecordKind, step string, data a
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", kind, err)
 	}
+	defer d.lock()()
 	rec := Record{Schema: schema, Run: d.r.id, Seq: d.r.seq, Prev: d.r.crc, Kind: kind, Step: step, Boot: d.boot,
 		Wall: d.e.c.Clock.Now().UTC(), Mono: d.e.c.Clock.Mono(), Data: body}
 	if kind == KindRetry {
@@ -51,8 +66,7 @@ func (d *drive) append(ctx context.Context, kind RecordKind, step string, data a
 	if err != nil {
 		return err
 	}
-	b := Batch{Run: d.r.id, Expect: d.r.seq, Append: []Entry{{rec.Seq, line}}, Put: put, Delete: drop}
-	if err := d.apply(ctx, b); err != nil {
+	if err := d.apply(ctx, Batch{Append: []Entry{{rec.Seq, line}}, Put: put, Delete: drop}); err != nil {
 		return err
 	}
 	if err := d.r.add(rec); err != nil {
@@ -67,7 +81,10 @@ func (d *drive) append(ctx context.Context, kind RecordKind, step string, data a
 	return nil
 }
 
+// apply makes a batch of this run durable.
 func (d *drive) apply(ctx context.Context, b Batch) error {
+	defer d.lock()()
+	b.Run, b.Expect = d.r.id, d.r.seq
 	if d.dry {
 		maps.Copy(d.r.values, b.Put)
 		return nil
@@ -111,16 +128,11 @@ func (d *drive) guarded(kind RecordKind) guardState {
 // one, a cancelled context or a journal that cannot be written: the run is
 // where it was, and Run may be called again.
 func (e *Engine) Run(ctx context.Context, id string) (Result, error) {
-	if err := e.mendFloor(ctx); err != nil {
-		return Result{}, err
-	}
-	r, err := e.load(ctx, id)
+	r, err := e.begin(ctx, id)
 	if err != nil {
 		return Result{}, err
 	}
-	if r.accepted == nil && r.lost == nil {
-		return Result{}, fmt.Errorf("run %s is not known", id)
-	}
+	defer e.leave()
 	d := &drive{e: e, r: r, outputs: map[string]map[string]any{}, retried: map[string]bool{}}
 	if r.ended != nil {
 		return d.result(), nil
@@ -158,6 +170,33 @@ func (e *Engine) Run(ctx context.Context, id string) (Result, error) {
 		return res, stopErr
 	}
 	return d.end(ctx, d.failedEnd(ctx, err))
+}
+
+// begin makes a run the one that is driven.
+func (e *Engine) begin(ctx context.Context, id string) (*run, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.live != nil {
+		return nil, fmt.Errorf("run %s: run %s is driven already", id, e.live.id)
+	}
+	if err := e.mendFloor(ctx); err != nil {
+		return nil, err
+	}
+	r, err := e.load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if r.accepted == nil && r.lost == nil {
+		return nil, fmt.Errorf("run %s is not known", id)
+	}
+	e.live = r
+	return r, nil
+}
+
+func (e *Engine) leave() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.live = nil
 }
 
 // endProven ends a run that failed after it was confirmed: it is too late to go

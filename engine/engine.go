@@ -22,6 +22,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/updraft-ota/updraft/device"
@@ -55,15 +56,19 @@ type Config struct {
 	Warnings []string
 }
 
-// Engine runs updates, one at a time. It must not be shared; the state directory
-// must not be open twice.
+// Engine runs updates, one at a time. It may be shared: while one goroutine is
+// in Run, others may submit, look into the outbox and say what was delivered. The
+// state directory must not be open twice.
 type Engine struct {
-	c      Config
+	c   Config
+	log eventLog
+
+	mu     sync.Mutex // of the journal, the guard, and what follows
 	guard  *guard
 	blobs  blobs
 	graphs map[string]*Graph // by digest of the document
-	log    eventLog
-	mended bool // the floor was looked for in the journal
+	mended bool              // the floor was looked for in the journal
+	live   *run              // what Run drives at the moment: the journal's newest fold
 }
 
 // New checks the configuration and reads the guard. It starts nothing.
@@ -81,7 +86,7 @@ func New(c Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{c: c, guard: g, blobs: blobs{c.FS, path.Join(c.Dir, "files")}, graphs: map[string]*Graph{}}
-	e.log = eventLog{fs: c.FS, dir: c.Dir, clock: c.Clock, tell: c.Events}
+	e.log.fs, e.log.dir, e.log.clock, e.log.tell = c.FS, c.Dir, c.Clock, c.Events
 	return e, nil
 }
 
@@ -136,7 +141,8 @@ var ErrGoal = errors.New("its id was used for another workflow or other inputs")
 // Submit makes a command durable before it returns. The same plane and id are
 // the same run, and asking for something else under them is [ErrGoal]; the same
 // goal from another plane joins it, up to 16 in all. What is costly or
-// can be refused at once, such as compiling modules, happens before.
+// can be refused at once, such as compiling modules, happens before. While
+// another goroutine drives a run, Submit answers at once: joined or busy.
 func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
 	goal, err := goalOf(c)
 	if err != nil {
@@ -151,6 +157,8 @@ func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
 	if wrong := c.Graph.Check(); len(wrong) > 0 {
 		return Receipt{}, fmt.Errorf("%w: %w", ErrGraph, wrong[0])
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if err := e.mendFloor(ctx); err != nil {
 		return Receipt{}, err
 	}
@@ -179,7 +187,7 @@ func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
 	stored := *c.Graph
 	stored.Files = nil // megabytes, which Task.File reads again if need be
 	e.graphs[a.Document] = &stored
-	d := &drive{e: e, r: newRun(c.Run), graph: &stored}
+	d := &drive{e: e, r: newRun(c.Run), graph: &stored, held: true}
 	if err := d.append(ctx, KindAccepted, "", a, nil); err != nil {
 		return Receipt{}, err
 	}
@@ -195,43 +203,72 @@ func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
 // unfinished finds the run of that id, ended or not, or else any other run
 // that has not ended.
 func (e *Engine) unfinished(ctx context.Context, id string) (*run, error) {
-	r, err := e.load(ctx, id)
+	r, err := e.find(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	if r.accepted != nil || r.lost != nil {
 		return r, nil
 	}
-	open, err := e.Open(ctx)
-	if err != nil || open == "" {
-		return nil, err
-	}
-	return e.load(ctx, open)
+	return e.open(ctx)
 }
 
 // Open gives the id of the run that has not ended, or "".
 func (e *Engine) Open(ctx context.Context) (string, error) {
-	runs, err := e.runs(ctx)
-	if err != nil {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r, err := e.open(ctx)
+	if r == nil {
 		return "", err
 	}
+	return r.id, nil
+}
+
+// open gives the run that has not ended, or nil.
+func (e *Engine) open(ctx context.Context) (*run, error) {
+	if e.live != nil && e.live.ended == nil {
+		return e.live, nil
+	}
+	runs, err := e.runs(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, id := range runs {
-		r, err := e.load(ctx, id)
+		r, err := e.find(ctx, id)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if r.ended == nil && (r.accepted != nil || r.lost != nil) {
-			return id, nil
+			return r, nil
 		}
 	}
-	return "", nil
+	return nil, nil
+}
+
+// find gives a run as it is now.
+func (e *Engine) find(ctx context.Context, id string) (*run, error) {
+	if e.live != nil && e.live.id == id {
+		return e.live, nil
+	}
+	return e.load(ctx, id)
+}
+
+// Commands are the commands that a run answers, the one that began it first.
+func (e *Engine) Commands(ctx context.Context, run string) ([]CommandRef, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r, err := e.find(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Clone(r.commands), nil
 }
 
 // runs lists the runs of the store, and the one of the guard if the store has
 // lost it.
 func (e *Engine) runs(ctx context.Context) ([]string, error) {
 	runs, err := e.c.Store.Runs(ctx)
-	if errors.Is(err, ErrStore) {
+	if errors.Is(err, ErrStore) && e.live == nil {
 		if err = e.reset(err); err == nil {
 			runs, err = e.c.Store.Runs(ctx)
 		}
@@ -280,7 +317,7 @@ func (e *Engine) join(ctx context.Context, r *run, c Command, goal string) (Rece
 		return Receipt{Busy, r.id}, nil
 	}
 	if r.ended == nil && r.accepted != nil && r.accepted.Goal == goal && r.id != c.Run && c.Plane != r.accepted.Commands[0].Plane {
-		d := &drive{e: e, r: r}
+		d := &drive{e: e, r: r, held: true}
 		if err := d.append(ctx, KindJoined, "", c.CommandRef, nil); err != nil {
 			return Receipt{}, err
 		}
@@ -353,7 +390,7 @@ func (e *Engine) reset(cause error) error {
 func (e *Engine) rebuild(ctx context.Context, id string, cause error) (*run, error) {
 	g := e.guard.now
 	if id != g.Run { // an old run: it has ended, and nothing hangs on it
-		d := &drive{e: e, r: newRun(id)}
+		d := &drive{e: e, r: newRun(id), held: true}
 		d.event(Event{Kind: EventLog, Code: "state_lost", Text: cause.Error()})
 		return d.r, nil
 	}
@@ -373,7 +410,7 @@ func (e *Engine) rebuild(ctx context.Context, id string, cause error) (*run, err
 			return nil, fmt.Errorf("read stored command: %w", err)
 		}
 	}
-	d := &drive{e: e, r: r}
+	d := &drive{e: e, r: r, held: true}
 	d.event(Event{Kind: EventRun, State: "state_lost", Text: l.Cause})
 	if err := d.append(ctx, KindLost, "", l, nil); err != nil {
 		return nil, err

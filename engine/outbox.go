@@ -33,7 +33,11 @@ type Report struct {
 	Ended    time.Time      `json:"ended"`
 }
 
-const outbox = "outbox/"
+// The keys of reports, before and after somebody has taken them.
+const (
+	outbox = "outbox/"
+	taken  = "taken/"
+)
 
 // A run's reports go into one batch with its end.
 const (
@@ -58,6 +62,10 @@ func short(text string) string {
 // end writes the end and its reports in one batch.
 func (d *drive) end(ctx context.Context, e ended) (Result, error) {
 	e.Message = short(e.Message)
+	if a, err := d.e.c.Door.Do(context.Background(), device.Op{Kind: device.AskFacts}); err == nil {
+		d.facts = a.Facts
+	}
+	defer d.lock()() // who joins is in the reports, or finds an ended run
 	put, err := d.reports(e)
 	if err != nil {
 		return Result{}, err
@@ -81,9 +89,6 @@ func (d *drive) reports(e ended) (map[string][]byte, error) {
 	commands := d.r.commands
 	if len(commands) == 0 { // the stored command is lost too
 		commands = []CommandRef{{Plane: "local", ID: d.r.id}}
-	}
-	if a, err := d.e.c.Door.Do(context.Background(), device.Op{Kind: device.AskFacts}); err == nil {
-		d.facts = a.Facts
 	}
 	for i, c := range commands {
 		rep := Report{ID: fmt.Sprintf("%s.%d", d.r.id, i), Run: d.r.id, Plane: c.Plane, Command: c.ID, State: e.State, Code: e.Code,
@@ -121,52 +126,107 @@ func (d *drive) result() Result {
 
 // Deliver hands every report that nobody has acknowledged to send, oldest run first, and
 // forgets it once send returns nil. A report may be handed over twice: its ID
-// tells. The first error of send is returned after all were tried.
+// tells. All errors are returned after all were tried.
 func (e *Engine) Deliver(ctx context.Context, send func(context.Context, Report) error) error {
+	reports, failed := e.Outbox(ctx)
+	for _, rep := range reports {
+		if err := send(ctx, rep); err != nil { // the next may go to somebody who listens
+			failed = errors.Join(failed, fmt.Errorf("deliver report %s: %w", rep.ID, err))
+			continue
+		}
+		if err := e.Reported(ctx, rep.ID); err != nil {
+			return errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+// Outbox lists the reports that nobody has acknowledged, oldest run first. With
+// an error it lists those that could be read.
+func (e *Engine) Outbox(ctx context.Context) ([]Report, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	runs, err := e.runs(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var ended []*run
 	for _, id := range runs {
-		r, err := e.load(ctx, id)
+		r, err := e.find(ctx, id)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if r.ended != nil {
 			ended = append(ended, r)
 		}
 	}
 	slices.SortStableFunc(ended, func(a, b *run) int { return a.endedAt.Compare(b.endedAt) })
+	var reports []Report
 	var failed error
 	for _, r := range ended {
-		failed = errors.Join(failed, e.deliverRun(ctx, r, send))
+		for _, key := range slices.Sorted(maps.Keys(r.values)) {
+			if !strings.HasPrefix(key, outbox) {
+				continue
+			}
+			rep, err := r.report(key)
+			if failed = errors.Join(failed, err); err == nil {
+				reports = append(reports, rep)
+			}
+		}
 	}
-	return failed
+	return reports, failed
 }
 
-func (e *Engine) deliverRun(ctx context.Context, r *run, send func(context.Context, Report) error) error {
-	d := &drive{e: e, r: r}
-	var failed error
-	for _, key := range slices.Sorted(maps.Keys(r.values)) {
-		if !strings.HasPrefix(key, outbox) {
-			continue
-		}
-		var rep Report
-		if err := json.Unmarshal(r.values[key], &rep); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("%w: report %s: %v", ErrStore, key, err))
-			continue
-		}
-		if err := send(ctx, rep); err != nil { // the next may go to somebody who listens
-			failed = errors.Join(failed, fmt.Errorf("deliver report %s: %w", rep.ID, err))
-			continue
-		}
-		if err := d.append(ctx, KindReported, "", rep.ID, nil, key); err != nil {
-			return err
-		}
-		d.event(Event{Kind: EventReport, State: "delivered", Text: rep.ID})
+func (r *run) report(key string) (rep Report, err error) {
+	if err := json.Unmarshal(r.values[key], &rep); err != nil {
+		return rep, fmt.Errorf("%w: report %s: %v", ErrStore, key, err)
 	}
-	return failed
+	return rep, nil
+}
+
+// Reported says that whoever was to have a report has it. It is kept beside its
+// run, for [Engine.ReportTo]. Saying it again is harmless.
+func (e *Engine) Reported(ctx context.Context, id string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	at := strings.LastIndexByte(id, '.')
+	if at < 0 || CheckRun(id[:at]) != nil {
+		return fmt.Errorf("report %q is not known", id)
+	}
+	r, err := e.find(ctx, id[:at])
+	if err != nil {
+		return err
+	}
+	body, ok := r.values[outbox+id]
+	if !ok {
+		return nil // it was said before, or the run is forgotten
+	}
+	d := &drive{e: e, r: r, held: true}
+	if err := d.append(ctx, KindReported, "", id, map[string][]byte{taken + id: body}, outbox+id); err != nil {
+		return err
+	}
+	d.event(Event{Kind: EventReport, State: "delivered", Text: id})
+	return nil
+}
+
+// ReportTo gives the report of a run to one of its commands, whether it was
+// acknowledged or not. ok is false as long as the run has not ended, and if it
+// does not answer that command.
+func (e *Engine) ReportTo(ctx context.Context, run string, c CommandRef) (rep Report, ok bool, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r, err := e.find(ctx, run)
+	if err != nil || r.ended == nil {
+		return rep, false, err
+	}
+	id := fmt.Sprintf("%s.%d", run, slices.Index(r.commands, c))
+	for _, key := range []string{outbox + id, taken + id} {
+		if _, ok := r.values[key]; ok {
+			rep, err = r.report(key)
+			return rep, err == nil, err
+		}
+	}
+	return rep, false, nil
 }
 
 // clean removes what only served the update. What cannot be removed is said

@@ -26,9 +26,14 @@ type Pruner interface {
 // folders that no kept run needs. A run that has not ended or whose reports
 // were not delivered is kept, as is the last one, which the guard names. If
 // unheard, which is for a device that has nobody to report to, reports keep no
-// run. It may be cut at any moment and is done again at the next call. It must
-// not run beside Submit or Run.
+// run. It may be cut at any moment and is done again at the next call. While a
+// run is driven it does nothing.
 func (e *Engine) Prune(ctx context.Context, unheard bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.live != nil {
+		return nil
+	}
 	ids, err := e.runs(ctx)
 	if err != nil {
 		return err

@@ -234,6 +234,7 @@ func (d *drive) settleOnce(ctx context.Context) error {
 			}
 		}
 	}
+	defer d.lock()()
 	g := d.e.guard.now
 	if floor := securityVersion(d.r.release); floor > g.Floor && d.r.tookHold() {
 		g.Floor = floor

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"sync"
 	"time"
 
 	"github.com/updraft-ota/updraft/internal/disk"
@@ -48,6 +49,7 @@ type eventLog struct {
 	status Status
 	told   time.Duration // when the last progress went out
 	step   string        // whose
+	mu     sync.Mutex    // of all that changes; events are told in order
 }
 
 // event numbers, dates and tells ev.
@@ -61,6 +63,8 @@ func (d *drive) event(ev Event) {
 }
 
 func (l *eventLog) add(run string, ev Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	now := l.clock.Mono()
 	if ev.Kind == EventProgress {
 		if !l.progress(&ev, now) {

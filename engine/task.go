@@ -75,7 +75,7 @@ func (t *Task) SetRelease(release map[string]any) { t.release = release }
 
 // Save keeps a small value of the step, at most 63 KiB, durably, until the run ends.
 func (t *Task) Save(ctx context.Context, key string, value []byte) error {
-	return t.d.apply(ctx, Batch{Run: t.Run, Expect: t.d.r.seq, Put: map[string][]byte{"step/" + t.Step + "/" + key: value}})
+	return t.d.apply(ctx, Batch{Put: map[string][]byte{"step/" + t.Step + "/" + key: value}})
 }
 
 // Saved gives what Save kept, or nil.
@@ -90,7 +90,7 @@ func (t *Task) Checkpoint(ctx context.Context, state any) error {
 	if err != nil {
 		return fmt.Errorf("encode checkpoint: %w", err)
 	}
-	return t.d.apply(ctx, Batch{Run: t.Run, Expect: t.d.r.seq, Put: map[string][]byte{checkpointKey(t.Step): b}})
+	return t.d.apply(ctx, Batch{Put: map[string][]byte{checkpointKey(t.Step): b}})
 }
 
 // LastCheckpoint reads the step's checkpoint into state and reports whether there is one.
