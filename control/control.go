@@ -47,9 +47,11 @@ const (
 	InResponse InKind = "response"
 	// InTick: a timer with Token is due.
 	InTick InKind = "tick"
-	// InReceipt: the engine's answer to an [OutCommand] with Token.
+	// InReceipt: the engine's answer to an [OutCommand] with Token. It may come
+	// long after, in another connection, and after events of its run; not after a restart.
 	InReceipt InKind = "receipt"
-	// InEvent: an event of a run that the dialect has commanded or joined.
+	// InEvent: an event of any run of the device. A dialect ignores those of
+	// runs that it has neither commanded nor joined.
 	InEvent InKind = "event"
 	// InReport: a terminal report that is to reach the cloud. It comes again
 	// after each restart and reconnect until [OutDelivered] names it, and once

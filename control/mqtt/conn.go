@@ -22,9 +22,9 @@ type connection struct {
 	answer  time.Duration
 	session bool              // the broker kept ours
 	inbox   chan paho.Message // bounded
-	acks    chan func()       // bounded
+	acks    chan paho.Message // bounded
 	acking  sync.WaitGroup
-	held    atomic.Int64 // bytes of messages not acknowledged yet
+	held    atomic.Int64 // bytes of messages without PUBACK; the library keeps them until then
 	room    int64        // for them
 
 	dead chan struct{} // closed when it is of no more use
@@ -48,7 +48,7 @@ func (l *Link) connect(ctx context.Context) (*connection, error) {
 	c := &connection{
 		answer: l.cfg.AnswerTimeout,
 		inbox:  make(chan paho.Message, maxUnhandled),
-		acks:   make(chan func(), maxUnhandled),
+		acks:   make(chan paho.Message, maxUnhandled),
 		room:   l.cfg.MaxMessage * maxHeld,
 		dead:   make(chan struct{}),
 	}
@@ -180,9 +180,8 @@ func (c *connection) release(m paho.Message) {
 
 // acknowledge has PUBACK sent for a message, soon.
 func (c *connection) acknowledge(m paho.Message) {
-	c.release(m)
 	select {
-	case c.acks <- m.Ack:
+	case c.acks <- m:
 	default:
 		c.fail(fmt.Errorf("%w: acknowledgements cannot be sent", ErrFlood))
 	}
@@ -192,11 +191,12 @@ func (c *connection) acknowledge(m paho.Message) {
 func (c *connection) writeAcks() {
 	for {
 		select {
-		case ack := <-c.acks:
-			ack()
+		case m := <-c.acks:
+			m.Ack()
+			c.release(m)
 		case <-c.dead:
 			for len(c.acks) > 0 {
-				(<-c.acks)()
+				(<-c.acks).Ack()
 			}
 			return
 		}

@@ -53,18 +53,16 @@ func TestReconnectsAndSubscribesAgain(t *testing.T) {
 func TestUnhandledMessageComesAgain(t *testing.T) {
 	var lines lockedBuffer
 	s := simulator(t, cloudsim.Config{Trace: &lines})
-	var once sync.Once
-	began, goOn := make(chan struct{}), make(chan struct{})
-	h := &host{onCommand: func(context.Context) { once.Do(func() { close(began); <-goOn }) }}
+	answers := make(chan func(control.In), 16)
+	h := &host{hold: func(_ string, answer func(control.In)) { answers <- answer }}
 	l := start(t, config(s.Endpoints().Broker), newEcho("gw-1"), h)
 	connected(t, l)
 	push(t, s, "j-1")
-	<-began
+	<-answers
 	l.Post(report("r-0", "j-0")) // an acknowledgement would have gone before this
 	eventually(t, "a report at the cloud", func() bool { return len(s.Device("gw-1").Ends) == 1 })
 	fault(t, s, cloudsim.Fault{Kind: cloudsim.FaultDrop})
 	eventually(t, "connected anew", func() bool { return s.Clients()["gw-1"].Connects > 1 })
-	close(goOn)
 	eventually(t, "the command again", func() bool { return len(h.get(&h.commands)) >= 2 })
 	redelivered(t, &lines)
 }
@@ -351,19 +349,6 @@ func TestTimersAndCancel(t *testing.T) {
 		t.Errorf("ticks = %d, %d after %s; want 2, 1 after 3h", a, b, ck.Now().Sub(began))
 	}
 	eventually(t, "cancelled", func() bool { return len(h.get(&h.cancelled)) == 1 })
-}
-
-// A command that takes long holds up neither messages nor the end.
-func TestEndsWhileACommandIsTaken(t *testing.T) {
-	s := simulator(t, cloudsim.Config{})
-	began := make(chan struct{}, 16)
-	h := &host{onCommand: func(ctx context.Context) { began <- struct{}{}; <-ctx.Done() }}
-	l := start(t, config(s.Endpoints().Broker), newEcho("gw-1"), h)
-	connected(t, l)
-	push(t, s, "j-1")
-	<-began
-	l.Post(report("r-1", "j-0"))
-	eventually(t, "a report at the cloud meanwhile", func() bool { return len(s.Device("gw-1").Ends) == 1 })
 }
 
 // A flood is answered "busy" beyond what may wait for the host, and what comes

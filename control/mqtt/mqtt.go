@@ -69,13 +69,19 @@ type Clock interface {
 
 // Host is the device's side of a connection. Save is called by the goroutine
 // of Run. Command, Cancel and Delivered are called one at a time, in order, by
-// another. Log may be called by several at once. All of them should return soon after ctx ends.
+// another. Log may be called by several at once. All of them should return soon,
+// Command too: while it does not, nothing else is handed over.
 type Host interface {
-	// Command takes a command. When it returns, the command is durable or
-	// refused: the Receipt of the answer says so, or its Refusal. Kind, Now
-	// and Token are filled in by the caller.
-	Command(ctx context.Context, c control.Command) control.In
-	// Cancel asks for the end of the run that a command began.
+	// Command takes a command. Once the command is durable or refused, which
+	// may be long after Command has returned and in another connection, the
+	// host calls answer: the Receipt says so, or the Refusal. Kind, Now and
+	// Token are filled in. Any goroutine may call answer, at any time; it never
+	// waits, only the first call counts, and none does once ctx has ended. At
+	// most 16 commands are without an answer at once; more are refused as
+	// "busy", and the host does not hear of them.
+	Command(ctx context.Context, c control.Command, answer func(control.In))
+	// Cancel asks for the end of the run that a command began or will begin:
+	// the command may not have its answer yet, and still gets one.
 	Cancel(ctx context.Context, command string)
 	// Delivered says that the cloud has the report.
 	Delivered(ctx context.Context, report string)

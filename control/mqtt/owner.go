@@ -17,7 +17,7 @@ import (
 
 const (
 	maxTimers   = 64 // of a dialect at once
-	maxCommands = 16 // waiting for the host
+	maxCommands = 16 // without the host's answer
 )
 
 // owner is the goroutine that holds the dialect and all state around it.
@@ -42,7 +42,8 @@ type owner struct {
 	requests int
 	tasks    []func() // for the host, in order
 	tasking  bool
-	commands int // among the tasks
+	commands int             // without the host's answer
+	answers  chan control.In // of the host, with room for all of them
 
 	saved      []byte // what the host has of the dialect
 	complained string // why it has nothing newer
@@ -53,6 +54,7 @@ func newOwner(l *Link, client *http.Client) *owner {
 		Link: l, client: client, calls: make(chan func()),
 		out: queue{limit: l.cfg.MaxQueue}, pending: map[uint64]paho.Message{},
 		timers: map[uint64]context.CancelFunc{}, saved: l.dialect.Save(),
+		answers: make(chan control.In, maxCommands),
 	}
 }
 
@@ -77,6 +79,9 @@ func (o *owner) loop(ctx context.Context) {
 		case <-ctx.Done():
 		case f := <-o.calls:
 			f()
+		case in := <-o.answers:
+			o.commands--
+			o.step(ctx, in)
 		case m := <-inbox:
 			o.take(ctx, m)
 		case <-o.mail.ready:
@@ -109,8 +114,14 @@ func (o *owner) down(ctx context.Context, c *connection) {
 	o.step(ctx, control.In{Kind: control.InLost})
 }
 
-// take gives a message to the dialect.
+// take gives a message to the dialect. One with the number of another that is
+// not acknowledged yet is the same one, sent again because a command takes its
+// time: to acknowledge it would be to acknowledge the first.
 func (o *owner) take(ctx context.Context, m paho.Message) {
+	if m.Qos() > 0 && o.waits(m.MessageID()) {
+		o.conn.release(m)
+		return
+	}
 	if len(o.pending) >= maxUnhandled {
 		o.conn.fail(fmt.Errorf("%w: %d are not handled yet", ErrFlood, len(o.pending)))
 		return
@@ -123,6 +134,16 @@ func (o *owner) take(ctx context.Context, m paho.Message) {
 	}
 	o.step(ctx, control.In{Kind: control.InMessage, Topic: m.Topic(), Payload: m.Payload(),
 		QoS: m.Qos(), Retained: m.Retained(), Message: o.message})
+}
+
+// waits says whether the message with the broker's number is not acknowledged yet.
+func (o *owner) waits(number uint16) bool {
+	for _, m := range o.pending {
+		if m.MessageID() == number {
+			return true
+		}
+	}
+	return false
 }
 
 // posted takes what the host's side handed in.
@@ -207,6 +228,7 @@ func (o *owner) step(ctx context.Context, in control.In) {
 	saved := o.save(ctx)
 	for _, out := range outs {
 		if !saved && (out.Kind == control.OutHandled || out.Kind == control.OutDelivered) {
+			delete(o.pending, out.Message)
 			continue // it comes again, and maybe the disk is better then
 		}
 		o.play(ctx, in.Kind, out)
@@ -301,23 +323,27 @@ func (o *owner) ask(ctx context.Context, out control.Out) {
 	})
 }
 
+// command hands a command to the host. Its answer may come at any time and must
+// wait for nobody: the host may hold a lock that its Save needs as well.
 func (o *owner) command(ctx context.Context, out control.Out) {
-	answer := func(in control.In) {
-		in.Kind, in.Token = control.InReceipt, out.Token
-		o.send(ctx, func() { o.step(ctx, in) })
-	}
 	if o.commands >= maxCommands {
-		o.work.Go(func() { answer(control.In{Refusal: "busy"}) })
+		o.work.Go(func() {
+			in := control.In{Kind: control.InReceipt, Token: out.Token, Refusal: "busy"}
+			o.send(ctx, func() { o.step(ctx, in) })
+		})
 		return
 	}
 	o.commands++
-	o.task(ctx, func() {
-		in := o.host.Command(ctx, out.Command)
-		o.send(ctx, func() { o.commands-- })
-		if ctx.Err() == nil {
-			answer(in)
-		}
-	})
+	var once sync.Once
+	answer := func(in control.In) {
+		once.Do(func() {
+			in.Kind, in.Token = control.InReceipt, out.Token
+			if ctx.Err() == nil {
+				o.answers <- in // has room: each command without an answer has a place
+			}
+		})
+	}
+	o.task(ctx, func() { o.host.Command(ctx, out.Command, answer) })
 }
 
 // task has one goroutine at a time call the host, in order.

@@ -118,6 +118,50 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
+// Each attempt that a certificate ends is one line that says why and where,
+// without the secrets of the connection, and the pauses grow.
+func TestCertificateComplaints(t *testing.T) {
+	ca := authority(t, "ca")
+	roots, _ := ca.pem(t)
+	cert, key := issue(t, ca, x509.Certificate{Subject: pkix.Name{CommonName: "gw-1"}}).pem(t)
+	good := x509.Certificate{Subject: pkix.Name{CommonName: "broker"}, DNSNames: []string{"localhost"}}
+	wrong, expired := good, good
+	wrong.DNSNames = []string{"elsewhere.example"}
+	expired.NotBefore, expired.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+	for _, tt := range []struct {
+		name   string
+		server *identity
+		want   string
+	}{
+		{"for another name", issue(t, ca, wrong), "certificate is for another name"},
+		{"expired", issue(t, ca, expired), "certificate is not valid now"},
+		{"self-signed", issue(t, nil, good), "certificate is self-signed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := simulator(t, cloudsim.Config{TLS: tt.server.server()})
+			cfg, ck, h := config(strings.Replace(s.Endpoints().Broker, "127.0.0.1", "localhost", 1)), newClock(), &host{}
+			cfg.User, cfg.Password, cfg.Roots, cfg.Cert, cfg.Key = "u", secret(canary), secret(roots), secret(cert), secret(key)
+			cfg.Clock, cfg.RetryMin, cfg.RetryMax, cfg.Rand = ck, time.Second, 6*time.Second, func() float64 { return 0.5 }
+			l := start(t, cfg, newEcho("gw-1"), h)
+			pauses := []string{"750ms", "1.5s", "3s", "4.5s", "4.5s"}
+			for i := range pauses {
+				eventually(t, "the line", func() bool { return len(h.get(&h.logs)) > i })
+				eventually(t, "the pause", func() bool { return l.Status().Attempts > i && (i == len(pauses)-1 || ck.next()) })
+			}
+			for i, line := range h.get(&h.logs) {
+				at := strings.TrimPrefix(s.Endpoints().Broker, "tls://127.0.0.1")
+				if i < len(pauses) && (!strings.HasPrefix(line, "tls://localhost"+at+": "+tt.want) || !strings.HasSuffix(line, "; next attempt in "+pauses[i])) {
+					t.Errorf("line %d = %q, want where, %q and a pause of %s", i, line, tt.want, pauses[i])
+				}
+				if strings.Contains(line, canary) || strings.Contains(line, strings.Split(key, "\n")[1]) || strings.Contains(line, "\n") {
+					t.Errorf("line %d holds a secret, or is more than one: %q", i, line)
+				}
+			}
+			t.Log(h.get(&h.logs)[0])
+		})
+	}
+}
+
 func TestClientCertificates(t *testing.T) {
 	ca := authority(t, "ca")
 	server := issue(t, ca, x509.Certificate{Subject: pkix.Name{CommonName: "broker"}, DNSNames: []string{"localhost"}}).server()

@@ -223,14 +223,28 @@ func (w *wire) publish(head []byte, length int64) ([]byte, error) {
 	if need := end + 2*int(qos); need > len(body) {
 		return nil, fmt.Errorf("%w: a topic of %d bytes in a message of %d", ErrProtocol, end-2, len(body))
 	}
-	if !validTopic(string(body[2:end])) || qos == 1 && bytes.Equal(body[end:end+2], []byte{0, 0}) {
-		return nil, fmt.Errorf("%w: a message with a bad topic or number", ErrProtocol)
+	number := body[end : end+2*int(qos)]
+	if bytes.Equal(number, []byte{0, 0}) {
+		return nil, fmt.Errorf("%w: a message with the number 0", ErrProtocol)
+	}
+	if topic := string(body[2:end]); !validTopic(topic) {
+		w.log(fmt.Sprintf("refused a message on %s: no message can have this topic", shown(topic)))
+		return nil, w.refuse(number)
 	}
 	return packet, nil
 }
 
-// skip reads past a message that is too large and acknowledges it, for
-// otherwise it would come again with each connection.
+// refuse acknowledges a message that nobody gets to see, for otherwise it
+// would come again with each connection. With QoS 0 it has no number.
+func (w *wire) refuse(number []byte) error {
+	if len(number) == 0 {
+		return nil
+	}
+	_, err := w.Write([]byte{typePuback << 4, 2, number[0], number[1]})
+	return err
+}
+
+// skip reads past a message that is too large.
 func (w *wire) skip(qos byte, length int64) error {
 	var size [2]byte
 	if _, err := io.ReadFull(w.in, size[:]); err != nil {
@@ -244,21 +258,15 @@ func (w *wire) skip(qos byte, length int64) error {
 	if _, err := io.ReadFull(w.in, topic); err != nil {
 		return unexpected(err)
 	}
-	ack := []byte{typePuback << 4, 2, 0, 0}
-	if qos == 1 {
-		if _, err := io.ReadFull(w.in, ack[2:]); err != nil {
-			return unexpected(err)
-		}
+	number := make([]byte, 2*int(qos))
+	if _, err := io.ReadFull(w.in, number); err != nil {
+		return unexpected(err)
 	}
 	if _, err := io.CopyN(io.Discard, w.in, left); err != nil {
 		return unexpected(err)
 	}
 	w.log(fmt.Sprintf("refused a message of %d bytes on %s: at most %d are taken", length, shown(string(topic)), w.limit))
-	if qos == 1 {
-		_, err := w.Write(ack)
-		return err
-	}
-	return nil
+	return w.refuse(number)
 }
 
 func unexpected(err error) error {

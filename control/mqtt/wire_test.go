@@ -64,9 +64,6 @@ func TestWireRefuses(t *testing.T) {
 		{"a topic beyond the end", connack + "\x30\x04\x00\x09tt"},
 		{"a number beyond the end", connack + "\x32\x04\x00\x01t\x00"},
 		{"number zero", connack + "\x32\x05\x00\x01t\x00\x00"},
-		{"no topic", connack + "\x30\x02\x00\x00"},
-		{"a topic with a wildcard", connack + "\x30\x03\x00\x01#"},
-		{"a topic that is not text", connack + "\x30\x03\x00\x01\xff"},
 		{"a length of five bytes", connack + "\x30\x80\x80\x80\x80\x01"},
 		{"a large message with a topic beyond its end", connack + "\x30\x80\x10\xff\xff" + strings.Repeat("x", 2046)},
 	} {
@@ -74,6 +71,26 @@ func TestWireRefuses(t *testing.T) {
 			w, _, _ := scripted(strings.NewReader(tt.in), 1024)
 			if got, err := io.ReadAll(w); !errors.Is(err, ErrProtocol) {
 				t.Errorf("read %q, %v; want ErrProtocol", got, err)
+			}
+		})
+	}
+}
+
+// A message that has a shape, but a topic that none can have, is passed over
+// like one that is too large.
+func TestWireSkipsImpossibleTopics(t *testing.T) {
+	for _, tt := range []struct{ name, in, ack string }{
+		{"none", "\x30\x02\x00\x00", ""},
+		{"a wildcard", "\x30\x03\x00\x01#", ""},
+		{"a wildcard, to be acknowledged", "\x32\x07\x00\x03a/+\x00\x07", "\x40\x02\x00\x07"},
+		{"not text", "\x30\x03\x00\x01\xff", ""},
+		{"a zero byte", "\x30\x03\x00\x01\x00", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w, s, logged := scripted(strings.NewReader(connack+tt.in+hello), 1024)
+			got, _ := io.ReadAll(w)
+			if string(got) != connack+hello || s.out.String() != tt.ack || strings.Count(logged.String(), "\n") != 1 {
+				t.Errorf("read %q, wrote %q, logged %q; want the other message, %q and one line", got, s.out.String(), logged, tt.ack)
 			}
 		})
 	}
