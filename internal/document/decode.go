@@ -216,10 +216,6 @@ func (d *Decoding) dictionary(n *Node, v reflect.Value, f field) {
 
 func (d *Decoding) structure(n *Node, v reflect.Value, outer field) {
 	fields := fieldsOf(v.Type(), nil)
-	if len(fields) == 0 && v.NumField() > 0 {
-		d.mismatch(n, v, outer)
-		return
-	}
 	names := make([]string, len(fields))
 	var missing []string
 	for i, f := range fields {
