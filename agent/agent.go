@@ -244,7 +244,7 @@ func (a *Agent) Resume(ctx context.Context) (engine.Result, error) {
 
 func (a *Agent) drive(ctx context.Context, run string) (engine.Result, error) {
 	if a.config.SaveMemory {
-		saveMemory()
+		defer saveMemory()()
 	}
 	for {
 		res, err := a.engine.Run(ctx, run)

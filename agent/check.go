@@ -2,6 +2,8 @@ package agent
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
@@ -10,21 +12,28 @@ import (
 	"github.com/updraft-ota/updraft/stages"
 )
 
-// Check checks documents by their kind, workflows against the device file if
-// one is among them, and gives the problems of all files at once as
-// [document.Problems].
+// kinds are the documents that [Check] knows.
+var kinds = []string{agentKind, "Device", "Workflow"}
+
+// Check checks documents by their kind, and gives the problems of all files at
+// once as [document.Problems]. Workflows are checked against the device file if one is
+// among them; an agent file is checked with the device and workflows that it names.
 func Check(files []string) error {
 	var problems document.Problems
 	var dev *device.Config
 	var workflows []string
 	for _, name := range files {
 		kind, err := kindOf(name)
-		if err == nil && kind == "Device" {
+		switch {
+		case err != nil:
+		case kind == agentKind:
+			_, err = LoadFile(name, nil, nil)
+		case kind == "Device":
 			var c device.Config
 			if c, err = LoadDevice(name); err == nil {
 				dev = &c
 			}
-		} else if err == nil {
+		default:
 			workflows = append(workflows, name)
 		}
 		if problems, err = collect(problems, err); err != nil {
@@ -38,10 +47,7 @@ func Check(files []string) error {
 			return err
 		}
 	}
-	if len(problems) > 0 {
-		return problems
-	}
-	return nil
+	return problems.Err() // sorted, and once each: an agent file may name the others
 }
 
 func collect(all document.Problems, err error) (document.Problems, error) {
@@ -59,14 +65,14 @@ func kindOf(name string) (string, error) {
 	}
 	doc, err := document.Load(name, data)
 	if err != nil {
-		return "", err
+		return "", concealed(data, err)
 	}
 	n := doc.Root.Get("kind")
 	if n == nil {
-		return "", document.Problems{doc.Problem("", document.Missing, "missing kind: Device or kind: Workflow")}
+		return "", concealed(data, document.Problems{doc.Problem("", document.Missing, "missing kind: "+strings.Join(kinds, ", or kind: "))})
 	}
-	if n.Text != "Device" && n.Text != "Workflow" {
-		return "", document.Problems{n.Problem(document.WrongKind, document.Unknown("kind", n.Text, []string{"Device", "Workflow"}))}
+	if !slices.Contains(kinds, n.Text) {
+		return "", concealed(data, document.Problems{n.Problem(document.WrongKind, document.Unknown("kind", n.Text, kinds))})
 	}
 	return n.Text, nil
 }

@@ -3,7 +3,6 @@ package agent
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +11,6 @@ import (
 	"time"
 
 	"github.com/updraft-ota/updraft/device"
-	"github.com/updraft-ota/updraft/engine"
-	"github.com/updraft-ota/updraft/internal/disk"
 	"github.com/updraft-ota/updraft/internal/trust"
 	"github.com/updraft-ota/updraft/stages"
 )
@@ -22,48 +19,6 @@ const (
 	deliverTries = 5
 	deliverWait  = 30 * time.Second // for one answer
 )
-
-// Deliver sends the reports in the outbox to the receivers of the device
-// file. A report counts as delivered when all of them have taken it; one that
-// is sent again has the same id.
-func (a *Agent) Deliver(ctx context.Context) error {
-	if len(a.device.Report.To) == 0 {
-		return nil // the outbox keeps them for whoever is added
-	}
-	return a.engine.Deliver(ctx, func(ctx context.Context, r engine.Report) error {
-		body, err := json.Marshal(r)
-		if err != nil {
-			return err
-		}
-		for _, to := range a.device.Report.To {
-			if err := a.send(ctx, to, r.ID, body); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// deliver tries some times; what is left stays in the outbox.
-func (a *Agent) deliver(ctx context.Context, run string) {
-	var err error
-	for try := range deliverTries {
-		if err = a.Deliver(ctx); err == nil || ctx.Err() != nil {
-			return
-		}
-		if a.wait(ctx, time.Duration(1<<try)*200*time.Millisecond) != nil {
-			return
-		}
-	}
-	if a.config.Events != nil {
-		a.config.Events(engine.Event{Run: run, Kind: engine.EventReport, State: "undelivered", Time: time.Now().UTC(),
-			Text: fmt.Sprintf("%v; it stays in the outbox, resume sends it again", err)})
-	}
-}
-
-func (a *Agent) wait(ctx context.Context, d time.Duration) error {
-	return disk.Real().Sleep(ctx, d)
-}
 
 func (a *Agent) send(ctx context.Context, to device.Receiver, id string, body []byte) error {
 	if to.File != "" {

@@ -124,12 +124,12 @@ func (p *program) printCrashes(c crashes) error {
 		return err
 	}
 	if err := p.print("the run without a cut ended as %s; the journal is simulated: it keeps each batch whole or not at all",
-		join(string(c.Reference.State), c.Reference.Code)); err != nil {
+		agent.Phrase(string(c.Reference.State), c.Reference.Code)); err != nil {
 		return err
 	}
 	if c.Reference.State != engine.Succeeded {
 		p.say("the way to the new version was not tried, since that run did not succeed either: %s; "+
-			"facts and probes that need a command fail here", printable(c.Reference.Message))
+			"facts and probes that need a command fail here", agent.Printable(c.Reference.Message))
 	}
 	for _, v := range c.Violations {
 		if err := p.print("violation at %s", v.text); err != nil {

@@ -180,7 +180,7 @@ func (d *demo) update(ctx context.Context) error {
 	if err := d.expect(said.has(fmt.Sprintf("delta of %d bytes", delta)), "the delta was not used"); err != nil {
 		return err
 	}
-	d.page.note("fetched %s as a delta instead of %s, %.2f %%", byteCount(delta), byteCount(full), 100*float64(delta)/float64(full))
+	d.page.note("fetched %s as a delta instead of %s, %.2f %%", agent.ByteCount(delta), agent.ByteCount(full), 100*float64(delta)/float64(full))
 	if err := d.slots("ab-slot.wasm wrote b, a is untouched", d.images[factory], d.images[better]); err != nil {
 		return err
 	}

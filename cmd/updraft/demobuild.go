@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/wasm-sdk/abi"
 )
 
@@ -97,7 +98,7 @@ func (d *demo) build(ctx context.Context) error {
 			return err
 		}
 		d.images[version] = built
-		d.page.note("gateway %s  %s  sha256 %.12s", version, byteCount(built.size), built.sha256)
+		d.page.note("gateway %s  %s  sha256 %.12s", version, agent.ByteCount(built.size), built.sha256)
 	}
 	d.page.note("ab-slot.wasm, which installs, and model-check.wasm: from examples/, in %.1f s", time.Since(began).Seconds())
 	return nil

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/trust"
 )
@@ -195,7 +196,7 @@ func (d *demo) reports(context.Context) error {
 		if err := d.expect(running == better, "report %s says that the device runs %v, want %s", r.ID, running, better); err != nil {
 			return err
 		}
-		d.page.note("%-14s release %v, device runs %v: %s", r.ID, r.Release["version"], running, join(string(r.State), r.Code))
+		d.page.note("%-14s release %v, device runs %v: %s", r.ID, r.Release["version"], running, agent.Phrase(string(r.State), r.Code))
 	}
 	return nil
 }

@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/delta"
 	"github.com/updraft-ota/updraft/internal/disk"
 )
@@ -49,7 +49,7 @@ to standard output and the figures to standard error.`,
 			return to.printJSON(made)
 		}
 		return to.print("%s: %s, %.2f %% of %s, made in %.1f s; applying it needs %s of memory", args[2],
-			byteCount(made.PatchSize), 100*made.Ratio, byteCount(made.NewSize), made.Seconds, byteCount(made.Memory))
+			agent.ByteCount(made.PatchSize), 100*made.Ratio, agent.ByteCount(made.NewSize), made.Seconds, agent.ByteCount(made.Memory))
 	}
 	return c
 }
@@ -106,17 +106,4 @@ func (p *program) output(name string, write func(io.Writer) error) error {
 		return err
 	}
 	return out.finish(write(out))
-}
-
-// byteCount writes a number of bytes for people.
-func byteCount(n int64) string {
-	const unit = 1024
-	if n < unit && n > -unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, prefix := float64(n)/unit, 0
-	for ; value >= unit && prefix < len("KMGTPE")-1; prefix++ {
-		value /= unit
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGTPE"[prefix])
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/internal/trust"
 )
 
@@ -46,7 +47,7 @@ func download(ctx context.Context, address string, limit int64) (data []byte, er
 	case http.StatusNotFound, http.StatusGone:
 		return nil, usagef("get %s: %w (%s)", name, fs.ErrNotExist, resp.Status)
 	default:
-		return nil, fmt.Errorf("get %s: the server says %s", name, printable(resp.Status))
+		return nil, fmt.Errorf("get %s: the server says %s", name, agent.Printable(resp.Status))
 	}
 	data, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {

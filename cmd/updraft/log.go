@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/disk"
 )
@@ -45,13 +46,13 @@ the fields that updraft run --help explains.`,
 			return err
 		}
 		t := &tail{fs: disk.OS(), name: filepath.Join(at.dir(), engine.EventsFile)}
-		plain := &lines{to: p.stdout, times: true}
+		plain := &agent.Lines{To: p.stdout, Times: true}
 		show := func(line []byte, e engine.Event) error {
 			if *asJSON {
 				_, err := p.stdout.Write(line)
 				return err
 			}
-			plain.show(e)
+			plain.Show(e)
 			return nil
 		}
 		return p.log(cmd.Context(), t, *follow, show)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/delta"
 	"github.com/updraft-ota/updraft/internal/disk"
 	"github.com/updraft-ota/updraft/internal/document"
@@ -75,7 +76,7 @@ func (p *program) patch(ctx context.Context, oldName, patchName, newName, format
 // sizeFlag is a number of bytes with or without a unit.
 type sizeFlag struct{ bytes int64 }
 
-func (s *sizeFlag) String() string { return byteCount(s.bytes) }
+func (s *sizeFlag) String() string { return agent.ByteCount(s.bytes) }
 
 // Type stands in the help for the value.
 func (s *sizeFlag) Type() string { return "SIZE" }

@@ -63,7 +63,7 @@ func makePlan(ctx context.Context, device, workflow string, given []string) (eng
 
 func (p *program) printPlan(plan engine.Plan) error {
 	if plan.Refused != "" {
-		p.say("would be refused, and nothing changed: %s", printable(plan.Refused))
+		p.say("would be refused, and nothing changed: %s", agent.Printable(plan.Refused))
 	}
 	if len(plan.Effects) == 0 {
 		if plan.Refused == "" {
@@ -76,7 +76,7 @@ func (p *program) printPlan(plan engine.Plan) error {
 	for _, e := range plan.Effects {
 		effect := e.Kind
 		if e.Detail != "" {
-			effect += " (" + printable(e.Detail) + ")"
+			effect += " (" + agent.Printable(e.Detail) + ")"
 		}
 		bytes := "-"
 		if e.Bytes != 0 {

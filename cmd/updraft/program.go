@@ -81,7 +81,7 @@ power cuts.
 		groupUpdate: {p.runCommand(), p.resumeCommand(), p.cancelCommand(), p.statusCommand(), p.logCommand(),
 			p.planCommand(), p.checkCommand(), p.crashTestCommand()},
 		groupMake: {p.diffCommand(), p.patchCommand(), p.releaseCommand(), p.keysCommand(), p.signCommand(), p.verifyCommand()},
-		"":        {p.demoCommand(), p.versionCommand()},
+		"":        {p.demoCommand(), p.simCommand(), p.versionCommand()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group
@@ -148,7 +148,7 @@ func (p *program) adopt(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		p.adopt(sub)
 	}
-	if c.HasSubCommands() {
+	if c.HasSubCommands() && c.RunE == nil {
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = group
 		c.ValidArgsFunction = cobra.NoFileCompletions

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/internal/disk"
 	"github.com/updraft-ota/updraft/internal/trust"
 )
@@ -174,9 +175,9 @@ func (p *program) printRelease(s shown) error {
 	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "ARTIFACT\tFORM\tSIZE\tSHA256\tADDRESS")
 	for _, a := range r.Artifacts {
-		fmt.Fprintf(w, "%s\tfull\t%s\t%s\t%s\n", a.Name, byteCount(a.Size), a.SHA256, trust.Redact(a.URL))
+		fmt.Fprintf(w, "%s\tfull\t%s\t%s\t%s\n", a.Name, agent.ByteCount(a.Size), a.SHA256, trust.Redact(a.URL))
 		for _, d := range a.Deltas {
-			fmt.Fprintf(w, "%s\t%s from %.12s\t%s\t%s\t%s\n", a.Name, d.Format, d.BaseSHA256, byteCount(d.Size), d.SHA256, trust.Redact(d.URL))
+			fmt.Fprintf(w, "%s\t%s from %.12s\t%s\t%s\t%s\n", a.Name, d.Format, d.BaseSHA256, agent.ByteCount(d.Size), d.SHA256, trust.Redact(d.URL))
 		}
 	}
 	return w.Flush()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/delta"
 	"github.com/updraft-ota/updraft/internal/disk"
 	"github.com/updraft-ota/updraft/internal/trust"
@@ -97,18 +98,18 @@ memory a few times; everything else is a stream.`,
 
 func (p *program) printNewRelease(made madeRelease, asJSON bool) error {
 	for _, l := range made.LeftOut {
-		p.say("left out the delta of %s from %s: it has %s, the whole artifact %s", l.Artifact, l.Base, byteCount(l.Size), byteCount(l.Full))
+		p.say("left out the delta of %s from %s: it has %s, the whole artifact %s", l.Artifact, l.Base, agent.ByteCount(l.Size), agent.ByteCount(l.Full))
 	}
 	if asJSON {
 		return p.printJSON(made)
 	}
 	p.say("sign it: updraft release sign %s --key NAME.key", filepath.Dir(made.Manifest))
 	for _, a := range made.Release.Artifacts {
-		if err := p.print("%s: %s", a.Name, byteCount(a.Size)); err != nil {
+		if err := p.print("%s: %s", a.Name, agent.ByteCount(a.Size)); err != nil {
 			return err
 		}
 		for _, d := range a.Deltas {
-			if err := p.print("%s from %.12s: %s, %.2f %%", a.Name, d.BaseSHA256, byteCount(d.Size), 100*float64(d.Size)/float64(a.Size)); err != nil {
+			if err := p.print("%s from %.12s: %s, %.2f %%", a.Name, d.BaseSHA256, agent.ByteCount(d.Size), 100*float64(d.Size)/float64(a.Size)); err != nil {
 				return err
 			}
 		}

@@ -75,9 +75,13 @@ type driving struct {
 }
 
 const driveHelp = `
-Progress goes to standard error, as lines for people, and the result to standard
-output, as one line. With --progress json each event is a line of JSON on
-standard output instead:
+Progress goes to standard error, for people, and the result to standard output,
+as one line. How it looks says --progress:
+  plain  lines; the default elsewhere than on a terminal
+  tty    lines, and below them a bar with bytes, rate and remaining time; the
+         default on a terminal; plain if TERM is dumb
+  json   each event is a line of JSON on standard output
+The lines of JSON have
   seq     number of the event in this process, from 1
   time    when, RFC 3339
   run     id of the run
@@ -108,7 +112,7 @@ An interrupt stops the run at a safe point and exits 6.
 
 func addDriving(c *cobra.Command) *driving {
 	d := &driving{place: addPlace(c)}
-	d.progress = addChoice(c, "progress", "how to show progress; auto is plain", "auto", "plain", "json")
+	d.progress = addChoice(c, "progress", "how to show progress; auto is tty on a terminal, otherwise plain", "auto", "tty", "plain", "json")
 	d.restart = addChoice(c, "restart", "what to do when a restart is due; auto is ask on a terminal, otherwise exit",
 		"auto", "ask", "exit", "exec", "simulate")
 	return d
@@ -220,6 +224,7 @@ func (p *program) drive(ctx context.Context, d *driving, begin beginning) error 
 			res, err = opened(ctx, c, resume)
 		}
 	}
+	show.rest()
 	switch cause := context.Cause(ctx); {
 	case err != nil && errors.Is(cause, errOther):
 		return cause

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/internal/disk"
 	"github.com/updraft-ota/updraft/internal/trust"
 )
@@ -35,7 +35,7 @@ exists is replaced. The trusted comment is signed together with the file.`,
 			return err
 		}
 		if *comment == "" {
-			*comment = fmt.Sprintf("timestamp:%d\tfile:%s\thashed", time.Now().Unix(), printable(filepath.Base(args[0])))
+			*comment = fmt.Sprintf("timestamp:%d\tfile:%s\thashed", time.Now().Unix(), agent.Printable(filepath.Base(args[0])))
 		}
 		if err := signFile(cmd.Context(), args[0], secret, *comment); err != nil {
 			return err
@@ -94,7 +94,7 @@ signature that is not good exits 3.`,
 		if *asJSON {
 			return p.printJSON(checkedFile{args[0], checked.Key.ID(), checked.TrustedComment})
 		}
-		return p.print("%s: good signature by key %s: %s", args[0], checked.Key.ID(), printable(checked.TrustedComment))
+		return p.print("%s: good signature by key %s: %s", args[0], checked.Key.ID(), agent.Printable(checked.TrustedComment))
 	}
 	return c
 }
@@ -135,14 +135,4 @@ func needs(c *cobra.Command, names ...string) error {
 		}
 	}
 	return nil
-}
-
-// printable replaces what would steer a terminal or break a line.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r >= 0x7f && r < 0xa0 {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/disk"
 )
@@ -66,12 +67,12 @@ func statusText(s engine.Status, now time.Time) string {
 	}
 	switch {
 	case s.Total > 0:
-		text += fmt.Sprintf(", %s of %s", byteCount(s.Done), byteCount(s.Total))
+		text += fmt.Sprintf(", %s of %s", agent.ByteCount(s.Done), agent.ByteCount(s.Total))
 	case s.Done > 0:
-		text += ", " + byteCount(s.Done)
+		text += ", " + agent.ByteCount(s.Done)
 	}
-	text = join(text, s.Code, s.Message)
-	return printable(strings.ReplaceAll(text, "\n", "; ")) + fmt.Sprintf(" (%s ago)", max(0, now.Sub(s.Updated)).Round(time.Second))
+	text = agent.Phrase(text, s.Code, s.Message)
+	return agent.Printable(strings.ReplaceAll(text, "\n", "; ")) + fmt.Sprintf(" (%s ago)", max(0, now.Sub(s.Updated)).Round(time.Second))
 }
 
 // statusAdvice says how to go on with a run that nobody drives.

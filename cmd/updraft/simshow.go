@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/updraft-ota/updraft/agent"
+	"github.com/updraft-ota/updraft/control/cloudsim"
+	"github.com/updraft-ota/updraft/internal/document"
+)
+
+// simShown is the result of show.
+type simShown struct {
+	Endpoints cloudsim.Endpoints   `json:"endpoints"`
+	Devices   map[string]simDevice `json:"devices"`
+	Faults    []cloudsim.Fault     `json:"faults"`
+}
+
+// simDevice is what a cloud knows of a device.
+type simDevice struct {
+	cloudsim.Client
+	Version  int64          `json:"version"` // of the shadow, 0 for none
+	Desired  any            `json:"desired"`
+	Reported any            `json:"reported"`
+	Ends     []cloudsim.End `json:"ends"`
+}
+
+func (p *program) simShowCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "show",
+		Short: "Show what the cloud knows of devices",
+		Long: `Show whether devices are connected, what is desired of them, what they reported,
+and the ends of their jobs with how often each report arrived. Queries of URLs
+are left out. With --json the result is an object with endpoints, devices by id
+(connected, connects, last, version, desired, reported, ends) and faults.`,
+		Example:           "  updraft sim awsiot show --device gw-1",
+		Args:              arguments(),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	at := addSimPlace(c)
+	device := c.Flags().String("device", "", "`ID` of the only device to show")
+	must(c.RegisterFlagCompletionFunc("device", cobra.NoFileCompletions))
+	asJSON := c.Flags().Bool("json", false, "print JSON")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		r, err := at.remote()
+		if err != nil {
+			return err
+		}
+		st, err := r.State(cmd.Context())
+		if err != nil {
+			return simError(err)
+		}
+		s := shownOf(st)
+		if cmd.Flags().Changed("device") {
+			d, ok := s.Devices[*device]
+			if !ok {
+				return usagef("%s", document.Unknown("device", *device, slices.Sorted(maps.Keys(s.Devices))))
+			}
+			s.Devices = map[string]simDevice{*device: d}
+		}
+		if *asJSON {
+			return p.printJSON(s)
+		}
+		return p.printSim(s)
+	}
+	return c
+}
+
+func shownOf(st cloudsim.State) simShown {
+	s := simShown{Endpoints: st.Endpoints, Devices: map[string]simDevice{}, Faults: st.Faults}
+	for id, d := range st.Devices {
+		s.Devices[id] = simDevice{Client: st.Clients[id], Version: d.Version, Desired: members(d.Desired), Reported: members(d.Reported),
+			Ends: append([]cloudsim.End{}, d.Ends...)}
+	}
+	for id, client := range st.Clients {
+		if _, ok := s.Devices[id]; !ok {
+			s.Devices[id] = simDevice{Client: client, Desired: members(nil), Reported: members(nil), Ends: []cloudsim.End{}}
+		}
+	}
+	return s
+}
+
+// members is an object, also if there is none.
+func members(doc map[string]any) any { return withoutQueries(doc) }
+
+func (p *program) printSim(s simShown) error {
+	if len(s.Devices) == 0 {
+		p.say("no device has connected, and nothing is desired yet")
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Devices)) {
+		for _, line := range deviceLines(id, s.Devices[id]) {
+			if err := p.print("%s", agent.Printable(line)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, f := range s.Faults {
+		if err := p.print("fault %s", faultText(f)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deviceLines(id string, d simDevice) []string {
+	state := "never connected"
+	switch {
+	case d.Connected:
+		state = "connected since " + clock(d.Last)
+	case d.Connects > 0:
+		state = "not connected, last came " + clock(d.Last)
+	}
+	lines := []string{id + ": " + state, "  desired   " + memberText(d.Desired), "  reported  " + memberText(d.Reported)}
+	for _, e := range d.Ends {
+		lines = append(lines, "  end       "+clock(e.First)+" "+endText(e))
+	}
+	return lines
+}
+
+func clock(t time.Time) string { return t.Local().Format(time.DateTime) }
+
+// memberText is an object in one line: KEY=VALUE by name, "-" for none. Text
+// stands without quotes if nothing can be mistaken.
+func memberText(v any) string {
+	doc, _ := v.(map[string]any)
+	var out []string
+	for _, key := range slices.Sorted(maps.Keys(doc)) {
+		text, plain := doc[key].(string)
+		if !plain || text == "" || strings.ContainsAny(text, " \"\t\n") {
+			data, err := json.Marshal(doc[key])
+			if err != nil {
+				data = fmt.Appendf(nil, "%v", doc[key])
+			}
+			text = string(data)
+		}
+		out = append(out, key+"="+text)
+	}
+	if len(out) == 0 {
+		return "-"
+	}
+	return strings.Join(out, " ")
+}
