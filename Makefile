@@ -3,7 +3,7 @@ GO       ?= go
 BIN      := bin
 LDFLAGS  := -s -w
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-RACE     := ./engine/... ./device/... ./internal/disk/... ./stages/...
+RACE     := ./engine/... ./device/... ./internal/disk/... ./stages/... ./agent/... ./control/...
 # The corpus of real version pairs lies outside the repository's history.
 CORPUS   ?= corpus
 
@@ -13,8 +13,8 @@ CORPUS   ?= corpus
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-build: ## bin/updraft
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/updraft ./cmd/updraft
+build: ## bin/updraft for a desk, bin/updraft-agent for a device
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 demo: build ## see an update, a failed one that comes back, and one that is already there
 	$(BIN)/updraft demo
@@ -22,7 +22,7 @@ demo: build ## see an update, a failed one that comes back, and one that is alre
 test: lint ## everything that must hold; at most 20 minutes on two cores
 	$(GO) test -timeout 15m ./...
 	$(GO) test -timeout 10m -race -short $(RACE)
-	GOARCH=arm GOARM=7 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/updraft
+	GOARCH=arm GOARM=7 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/updraft-agent
 
 lint: ## vet, staticcheck, gofmt
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

@@ -39,7 +39,11 @@ func CrashTest(ctx context.Context, c Config, file string, inputs map[string]any
 		return res, err
 	}
 	v.Modules, v.KeepModules = host, true
-	base := EngineConfig(dev, v)
+	all, err := allVerbs(stages.Builtin(v), c.Verbs)
+	if err != nil {
+		return res, err
+	}
+	base := engineConfig(dev, all)
 	graph, err := read(file, dev, base.Verbs)
 	if err != nil {
 		return res, err

@@ -12,7 +12,7 @@ import (
 func (p *program) checkCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check FILE…",
-		Short: "Check device and workflow files",
+		Short: "Check device, workflow and agent files",
 		Long: `Check files by their kind, and workflows against the device file if one is among
 them. All mistakes of all files are told at once, each with file, line, column
 and a code; then the exit code is 2. If all is right nothing is printed.`,

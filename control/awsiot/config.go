@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -67,7 +66,9 @@ func Settings(words map[string]string) (Config, error) {
 		case "progress":
 			c.Progress, err = time.ParseDuration(value)
 		case "quiet":
-			c.Quiet, err = strconv.ParseBool(value)
+			if c.Quiet = value == "true"; !c.Quiet && value != "false" {
+				err = errors.New("want true or false")
+			}
 		default:
 			err = errors.New("unknown (have delivery, device, format, progress, quiet, topic)")
 		}

@@ -61,6 +61,9 @@ func (s *Sim) gone(c *conn) {
 	if known, ok := s.seen[id]; ok {
 		known.Connected = false
 		s.seen[id] = known
+		if !s.closing {
+			s.tell(Event{Kind: EventGone, Client: id})
+		}
 	}
 }
 
@@ -119,6 +122,7 @@ func (h *hook) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool {
 	defer h.sim.mu.Unlock()
 	known := h.sim.seen[cl.ID]
 	h.sim.seen[cl.ID] = Client{Connected: true, Connects: known.Connects + 1, Last: h.sim.cfg.Now()}
+	h.sim.tell(Event{Kind: EventConnected, Client: cl.ID})
 	return true
 }
 

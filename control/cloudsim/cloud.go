@@ -20,6 +20,7 @@ import (
 const (
 	maxDevices = 10_000
 	maxEnds    = 1000 // of a device; the oldest are forgotten
+	maxReason  = 512  // bytes of the code and of the message of an end
 )
 
 // Device is what the cloud keeps of one device.
@@ -33,8 +34,10 @@ type Device struct {
 type End struct {
 	Job      string    `json:"job"` // jobID, else softwareURL without its query
 	Result   string    `json:"result"`
-	Report   string    `json:"report,omitempty"` // member report or reportID, else the client token
-	Arrivals int       `json:"arrivals"`         // how often it came
+	Code     string    `json:"code,omitempty"`    // member code of error
+	Message  string    `json:"message,omitempty"` // member message of error, or error itself if it is text
+	Report   string    `json:"report,omitempty"`  // member report or reportID, else the client token
+	Arrivals int       `json:"arrivals"`          // how often it came
 	First    time.Time `json:"first"`
 	Last     time.Time `json:"last"`
 }
@@ -43,6 +46,7 @@ type End struct {
 type cloud struct {
 	file string // "" for none
 	now  func() time.Time
+	tell func(Event)
 
 	mu      sync.Mutex
 	devices map[string]*Device
@@ -50,8 +54,8 @@ type cloud struct {
 	pushes  int
 }
 
-func openCloud(folder string, now func() time.Time) (*cloud, error) {
-	c := &cloud{now: now, devices: map[string]*Device{}, changed: make(chan struct{})}
+func openCloud(folder string, now func() time.Time, tell func(Event)) (*cloud, error) {
+	c := &cloud{now: now, tell: tell, devices: map[string]*Device{}, changed: make(chan struct{})}
 	if folder == "" {
 		return c, nil
 	}
@@ -137,11 +141,18 @@ func (c *cloud) update(prefix, name string, payload []byte) ([]message, error) {
 		return []message{c.rejected(prefix+"update", r.ClientToken, refused)}, nil
 	}
 	d := &Device{Shadow: next, Ends: old.Ends}
+	var end *End
 	if reported, ok := state["reported"].(map[string]any); ok {
-		d.Ends = c.ended(old.Ends, reported, r.ClientToken)
+		d.Ends, end = c.ended(old.Ends, reported, r.ClientToken)
 	}
 	if err := c.put(name, d); err != nil {
 		return nil, err
+	}
+	if _, ok := state["desired"]; ok {
+		c.tell(desiredEvent(name, d))
+	}
+	if end != nil {
+		c.tell(Event{Kind: EventReport, Client: name, Version: d.Version, End: *end})
 	}
 	out := []message{c.answer(prefix+"update/accepted", map[string]any{"state": state, "version": next.Version}, r.ClientToken)}
 	return append(out, c.delta(prefix, d, r.ClientToken)...), nil
@@ -170,8 +181,8 @@ func parseRequest(payload []byte, now Shadow) (r request, refused *refusal) {
 	return r, nil
 }
 
-// ended notes a report that has a job and a result.
-func (c *cloud) ended(ends []End, reported map[string]any, token string) []End {
+// ended notes a report that has a job and a result. The end is nil if it has not.
+func (c *cloud) ended(ends []End, reported map[string]any, token string) ([]End, *End) {
 	text := func(names ...string) string {
 		for _, n := range names {
 			if v, ok := reported[n].(string); ok && v != "" {
@@ -186,17 +197,30 @@ func (c *cloud) ended(ends []End, reported map[string]any, token string) []End {
 		e.Job, _, _ = strings.Cut(text("softwareURL"), "?")
 	}
 	if e.Job == "" || e.Result == "" {
-		return ends
+		return ends, nil
 	}
+	e.Code, e.Message = reason(reported["error"])
 	ends = slices.Clone(ends)
 	for i, known := range ends {
 		if known.Job == e.Job && known.Result == e.Result && known.Report == e.Report {
 			ends[i].Arrivals++
 			ends[i].Last = e.Last
-			return ends
+			return ends, &ends[i]
 		}
 	}
-	return append(ends[max(0, len(ends)+1-maxEnds):], e)
+	return append(ends[max(0, len(ends)+1-maxEnds):], e), &e
+}
+
+// reason is what a device says of a failure, in bounds: it is kept for each end.
+func reason(failure any) (code, message string) {
+	bounded := func(v any) string {
+		text, _ := v.(string)
+		return strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
+	}
+	if object, ok := failure.(map[string]any); ok {
+		return bounded(object["code"]), bounded(object["message"])
+	}
+	return "", bounded(failure)
 }
 
 // get answers the question for the whole shadow.

@@ -53,6 +53,9 @@ type Config struct {
 	Files string
 	// Trace gets one line of JSON for each message, if not nil.
 	Trace io.Writer
+	// Events is told what happens, if not nil: one event at a time, by any
+	// goroutine. It must return soon and not call the Sim.
+	Events func(Event)
 	// Applications are client ids that may use every topic.
 	Applications []string
 	// Login says whether a client may connect; everybody may if nil.
@@ -77,6 +80,8 @@ type Sim struct {
 	work sync.WaitGroup
 	done chan struct{} // closed by Close
 
+	telling sync.Mutex // for Events
+
 	mu      sync.Mutex
 	closing bool
 	conns   map[*conn]bool
@@ -97,7 +102,7 @@ type Endpoints struct {
 type Client struct {
 	Connected bool      `json:"connected"`
 	Connects  int       `json:"connects"`
-	Last      time.Time `json:"last"`
+	Last      time.Time `json:"last,omitzero"` // when it last connected
 }
 
 // Start opens everything, or nothing and says why. Close ends it.
@@ -113,7 +118,7 @@ func Start(cfg Config) (_ *Sim, err error) {
 	}
 	s := &Sim{cfg: cfg, faults: newFaults(), done: make(chan struct{}), trace: &trace{to: cfg.Trace, now: cfg.Now},
 		conns: map[*conn]bool{}, seen: map[string]Client{}, served: map[string]Served{}, etags: map[string]etag{}}
-	if s.cloud, err = openCloud(cfg.State, cfg.Now); err != nil {
+	if s.cloud, err = openCloud(cfg.State, cfg.Now, s.tell); err != nil {
 		return nil, err
 	}
 	if err := s.open(); err != nil {
@@ -218,14 +223,19 @@ func (s *Sim) closed() bool {
 }
 
 // Close ends everything and waits for it. The error is that of the trace, if
-// it could not be written.
+// it could not be written. A second call only waits.
 func (s *Sim) Close() error {
 	s.mu.Lock()
-	if !s.closing {
+	again := s.closing
+	if !again {
 		s.closing = true
 		close(s.done)
 	}
 	s.mu.Unlock()
+	if again {
+		s.work.Wait()
+		return nil
+	}
 	var errs []error
 	for _, server := range []*http.Server{s.files, s.control} {
 		if server != nil {

@@ -15,6 +15,7 @@ import (
 // State is everything that a simulator tells over its control interface.
 type State struct {
 	Endpoints Endpoints         `json:"endpoints"`
+	Folder    string            `json:"folder"` // Config.Files
 	Devices   map[string]Device `json:"devices"`
 	Clients   map[string]Client `json:"clients"`
 	Faults    []Fault           `json:"faults"`
@@ -34,7 +35,7 @@ type PushAnswer struct {
 
 // State is everything at once.
 func (s *Sim) State() State {
-	st := State{Endpoints: s.at, Devices: map[string]Device{}, Clients: s.Clients(), Faults: s.Faults(), Served: s.Served()}
+	st := State{Endpoints: s.at, Folder: s.cfg.Files, Devices: map[string]Device{}, Clients: s.Clients(), Faults: s.Faults(), Served: s.Served()}
 	for _, name := range s.Devices() {
 		st.Devices[name] = s.Device(name)
 	}
@@ -146,8 +147,18 @@ func (r Remote) call(ctx context.Context, method, path string, body, answer any)
 	if err != nil {
 		return fmt.Errorf("ask the simulator: %w", err)
 	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: %s", ErrConfig, strings.TrimSpace(string(data)))
+	text := strings.TrimSpace(string(data))
+	switch res.StatusCode {
+	case http.StatusOK:
+	case http.StatusBadRequest:
+		return fmt.Errorf("%w: %s", ErrConfig, strings.TrimPrefix(text, ErrConfig.Error()+": "))
+	default:
+		return fmt.Errorf("ask the simulator: %s: %.200s", res.Status, text)
 	}
-	return json.Unmarshal(data, answer)
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	if err := d.Decode(answer); err != nil {
+		return fmt.Errorf("ask the simulator: its answer is none: %w", err)
+	}
+	return nil
 }

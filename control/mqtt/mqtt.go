@@ -25,6 +25,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -162,10 +163,13 @@ func parseEndpoint(raw string) (endpoint, error) {
 		return endpoint{}, fmt.Errorf("%w: unknown scheme %q, expected tls or tcp", ErrConfig, u.Scheme)
 	case u.User != nil:
 		return endpoint{}, fmt.Errorf("%w: user and password do not belong into the url", ErrConfig)
-	case u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
+	case u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		return endpoint{}, fmt.Errorf("%w: expected %s://host:port and nothing else", ErrConfig, u.Scheme)
 	}
 	port := cmp.Or(u.Port(), map[bool]string{true: "8883", false: "1883"}[secure])
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return endpoint{}, fmt.Errorf("%w: port %.20q, expected 1 to 65535", ErrConfig, port)
+	}
 	return endpoint{secure, u.Hostname(), net.JoinHostPort(u.Hostname(), port)}, nil
 }
 

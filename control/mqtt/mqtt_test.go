@@ -28,6 +28,8 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		{"no url", func(c *mqtt.Config) { c.URL = "" }, "unknown scheme"},
 		{"a password in the url", func(c *mqtt.Config) { c.URL = "tls://u:" + canary + "@h" }, "do not belong into the url"},
 		{"an url that does not parse", func(c *mqtt.Config) { c.URL = "tls://" + canary + "@h:x y" }, "does not parse"},
+		{"a port that there is not", func(c *mqtt.Config) { c.URL = "tls://h:99999" }, "1 to 65535"},
+		{"a fragment", func(c *mqtt.Config) { c.URL = "tls://h#x" }, "nothing else"},
 		{"a path", func(c *mqtt.Config) { c.URL = "tls://h/x" }, "nothing else"},
 		{"no id", func(c *mqtt.Config) { c.ID = "" }, "client id"},
 		{"a certificate without its key", func(c *mqtt.Config) { c.Cert = secret("x") }, "come together"},
