@@ -20,6 +20,7 @@ import (
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/engine/journal"
+	"github.com/updraft-ota/updraft/engine/workflow"
 	"github.com/updraft-ota/updraft/internal/disk"
 	"github.com/updraft-ota/updraft/stages"
 	"github.com/updraft-ota/updraft/wasmhost"
@@ -214,9 +215,16 @@ func (a *Agent) Close() error {
 
 // Run submits a command, drives its run and delivers its report. With
 // simulated restarts it goes on after each; otherwise it returns with
-// [engine.Waiting]. A report that cannot be delivered stays in the outbox and is an
-// event, not an error.
+// [engine.Waiting]. Inputs get the types that the workflow declares; what is
+// wrong with them is told at once, as [workflow.ErrInput]. A report that cannot be
+// delivered stays in the outbox and is an event, not an error.
 func (a *Agent) Run(ctx context.Context, c engine.Command) (engine.Result, error) {
+	if c.Graph != nil {
+		var err error
+		if c.Inputs, err = workflow.Inputs(c.Graph, c.Inputs); err != nil {
+			return engine.Result{}, err
+		}
+	}
 	receipt, err := a.engine.Submit(ctx, c)
 	if err != nil {
 		return engine.Result{}, err

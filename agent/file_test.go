@@ -224,7 +224,7 @@ agent.yaml:10:48: E012 certificates need a tls:// url`},
 		{"settings with bad values", "    id: gw-1", "    id: gw-1\n    settings: {format: xml, progress: 1ms, quiet: perhaps, topic: a/b, delivery: now}",
 			`agent.yaml:9:24: E012 format "xml": want json or text
 agent.yaml:9:39: E012 progress 1ms: want at least 1s, and format json
-agent.yaml:9:51: E012 quiet "perhaps": strconv.ParseBool: parsing "perhaps": invalid syntax
+agent.yaml:9:51: E012 quiet "perhaps": want true or false
 agent.yaml:9:67: E012 topic "a/b": want {device} in it, so that no two devices share a shadow
 agent.yaml:9:82: E012 delivery "now": want accepted or published`},
 		{"settings that do not go together", "    id: gw-1", "    id: gw-1\n    settings: {progress: 10s, format: text}", `agent.yaml:9:26: E012 progress 10s: want at least 1s, and format json`},

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,7 +39,7 @@ type socket struct {
 	file     fs.FileInfo   // what was made at path
 	now      func() Status // called by several goroutines, without holding mu
 	patience time.Duration // for a reader that does not read
-	every    time.Duration // at least, between two status lines
+	every    time.Duration // between a change and its status line
 	due      chan struct{} // a status line is
 	done     chan struct{} // closed by close
 	work     sync.WaitGroup
@@ -319,6 +320,9 @@ func (r *reader) dropProgress() {
 
 // event tells an event to all readers. It never waits for one.
 func (s *socket) event(e engine.Event) {
+	if e.Kind != engine.EventProgress {
+		defer s.changed()
+	}
 	line := pendingLine{encodeLine(e), e.Kind == engine.EventProgress}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -327,8 +331,9 @@ func (s *socket) event(e engine.Event) {
 	}
 }
 
-// changed asks for a status line to all readers. It never waits; what changes
-// until the line goes out is in it too.
+// changed asks for a status line to all readers, if the status is another than
+// the last they were told. It never waits; what changes until the line goes
+// out is in it too.
 func (s *socket) changed() {
 	select {
 	case s.due <- struct{}{}:
@@ -336,26 +341,40 @@ func (s *socket) changed() {
 	}
 }
 
+// tellStatus waits a while after each change, as often more follow at once.
 func (s *socket) tellStatus() {
+	var last Status
 	for {
 		select {
 		case <-s.done:
 			return
 		case <-s.due:
 		}
-		line := encodeLine(s.now())
-		s.mu.Lock()
-		for r := range s.readers {
-			if !r.leaving {
-				r.status = line // instead of an older one
-				if r.begun {
-					r.poke()
-				}
-			}
-		}
-		s.mu.Unlock()
 		if !s.sleep(s.every) {
 			return
+		}
+		st := s.now()
+		at := st.Time
+		if st.Time = last.Time; reflect.DeepEqual(st, last) {
+			continue
+		}
+		st.Time = at
+		last = st
+		s.tell(encodeLine(st))
+	}
+}
+
+// tell puts a status line behind all that is pending, instead of an older one.
+func (s *socket) tell(status []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := range s.readers {
+		if r.leaving {
+			continue
+		}
+		r.status = status
+		if r.begun {
+			r.poke()
 		}
 	}
 }

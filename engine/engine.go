@@ -13,6 +13,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -144,6 +145,9 @@ var ErrGoal = errors.New("its id was used for another workflow or other inputs")
 // can be refused at once, such as compiling modules, happens before. While
 // another goroutine drives a run, Submit answers at once: joined or busy.
 func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
+	if c.Graph == nil {
+		return Receipt{}, fmt.Errorf("%w: the command has none", ErrGraph)
+	}
 	goal, err := goalOf(c)
 	if err != nil {
 		return Receipt{}, err
@@ -485,4 +489,12 @@ type Result struct {
 	Step    string        `json:"step,omitempty"`
 	Message string        `json:"message,omitempty"`
 	Took    time.Duration `json:"-"`
+}
+
+// Err is nil if the run succeeded, and otherwise says in one line where it stands.
+func (r Result) Err() error {
+	if r.State == Succeeded {
+		return nil
+	}
+	return fmt.Errorf("%s: %s", r.State, cmp.Or(r.Message, r.Code))
 }

@@ -35,6 +35,9 @@ func (d *drive) task(s *Step, scope *Scope) *Task {
 	return &Task{Run: d.r.id, Step: s.ID, Attempt: d.r.step(s.ID).attempt + 1, Door: d.e.c.Door, Scope: scope, d: d}
 }
 
+// Device spells the operations of Door out as methods.
+func (t *Task) Device() device.Client { return device.Client{Door: t.Door, Run: t.Run} }
+
 // Clock is the run's clock.
 func (t *Task) Clock() disk.Clock { return t.d.e.c.Clock }
 
