@@ -1,0 +1,102 @@
+package crashtest_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/updraft-ota/updraft/engine"
+)
+
+// TestWhoJoinsHearsTheEnd: others ask for the same while one goroutine drives the run.
+// Whatever the moment, an answer "joined" means a report, and "new" a run.
+func TestWhoJoinsHearsTheEnd(t *testing.T) {
+	reports := map[string]int{} // by the answer that preceded them
+	for round := range 20 {
+		m := newMachine(t, steps(image("image", 64<<10), &engine.Step{ID: "write", Static: &write{"image", "config"}}))
+		moments := make([]chan struct{}, 8) // each is closed by an event of the run, or after it
+		for i := range moments {
+			moments[i] = make(chan struct{})
+		}
+		next := 0
+		pass := func() {
+			if next < len(moments) {
+				close(moments[next])
+				next++
+			}
+		}
+		m.set = func(c *engine.Config) { c.Events = func(engine.Event) { pass() } }
+		e, err := m.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := func(plane string, id int) engine.Receipt {
+			c := engine.Command{CommandRef: engine.CommandRef{Plane: plane, ID: fmt.Sprint(id)}, Graph: m.graph}
+			receipt, err := e.Submit(t.Context(), c)
+			if err != nil {
+				t.Error(err)
+			}
+			return receipt
+		}
+		first := begin("one", round)
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		joined := map[int]engine.Receipt{}
+		for id := range moments {
+			all.Go(func() {
+				<-moments[id]
+				receipt := begin("two", id)
+				mu.Lock()
+				defer mu.Unlock()
+				joined[id] = receipt
+			})
+		}
+		res, err := e.Run(t.Context(), first.Run)
+		for range moments {
+			pass()
+		}
+		all.Wait()
+		if err != nil || res.State != engine.Succeeded {
+			t.Fatalf("run = %+v, %v, want succeeded", res, err)
+		}
+		outbox, err := e.Outbox(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 1
+		for id, receipt := range joined {
+			rep, ok, err := e.ReportTo(t.Context(), receipt.Run, engine.CommandRef{Plane: "two", ID: fmt.Sprint(id)})
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case receipt.Answer == engine.Joined && (!ok || receipt.Run != first.Run || rep.State != engine.Succeeded):
+				t.Errorf("command %d joined %s, and its report is %+v, %v", id, receipt.Run, rep, ok)
+			case receipt.Answer == engine.Accepted && ok:
+				t.Errorf("command %d began %s after the end, which has the report %+v already", id, receipt.Run, rep)
+			}
+			if receipt.Answer == engine.Joined {
+				want++
+			}
+			reports[string(receipt.Answer)]++
+		}
+		if len(outbox) != want {
+			t.Errorf("the outbox holds %d reports, want %d", len(outbox), want)
+		}
+		for range 2 { // to say it twice is harmless
+			if err := e.Reported(t.Context(), outbox[0].ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if left, err := e.Outbox(t.Context()); err != nil || len(left) != want-1 {
+			t.Errorf("the outbox holds %d reports, %v, want %d", len(left), err, want-1)
+		}
+		rep, ok, err := e.ReportTo(t.Context(), first.Run, engine.CommandRef{Plane: outbox[0].Plane, ID: outbox[0].Command})
+		if err != nil || !ok || rep.ID != outbox[0].ID {
+			t.Errorf("after it was taken the report is %+v, %v, %v", rep, ok, err)
+		}
+	}
+	t.Logf("answers: %v", reports)
+	if reports["joined"] == 0 || reports["new"] == 0 {
+		t.Error("want some who joined, and some who came too late")
+	}
+}
