@@ -19,7 +19,10 @@ func TestWhoJoinsHearsTheEnd(t *testing.T) {
 			moments[i] = make(chan struct{})
 		}
 		next := 0
+		var passing sync.Mutex // events come from Run and from those who began a run of their own
 		pass := func() {
+			passing.Lock()
+			defer passing.Unlock()
 			if next < len(moments) {
 				close(moments[next])
 				next++
