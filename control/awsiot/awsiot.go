@@ -34,6 +34,7 @@
 package awsiot
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -79,6 +80,7 @@ type Dialect struct {
 	notes []string
 
 	connected bool
+	heard     bool   // the cloud has answered anything since the connect
 	queue     []*job // reports to send; the first is under way
 	waiting   bool   // for the answer to the first, or for its next attempt
 	attempt   int    // of sending, since the connect or the last acceptance
@@ -149,7 +151,7 @@ func (d *Dialect) connect(in control.In, emit func(control.Out)) {
 // lose forgets what belongs to a connection. Messages that were not
 // acknowledged come again on the next.
 func (d *Dialect) lose() {
-	d.connected, d.waiting, d.published = false, false, 0
+	d.connected, d.heard, d.waiting, d.published = false, false, false, 0
 	for _, j := range d.jobs {
 		j.message = 0
 	}
@@ -159,6 +161,9 @@ func (d *Dialect) tick(in control.In, emit func(control.Out)) {
 	switch in.Token {
 	case timerAnswer:
 		if d.waiting {
+			if d.attempt == 1 && !d.heard && d.c.Delivery != OnPublished { // brokers drop in silence what a client may not do
+				logf(emit, fmt.Sprintf("%s: no answer to the report of job %s: may this client publish and read there?", d.topic, d.queue[0].ID))
+			}
 			d.send(emit)
 		}
 	case timerAgain:

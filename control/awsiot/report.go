@@ -135,6 +135,7 @@ func (d *Dialect) pause(j *job, emit func(control.Out)) {
 // answered takes the cloud's answer to an update of the shadow. Those to
 // others' updates come on the same topics.
 func (d *Dialect) answered(in control.In, a answer, accepted bool, emit func(control.Out)) {
+	d.heard = true
 	i := slices.IndexFunc(d.queue, func(j *job) bool {
 		if d.c.Text && a.result.JobID != "" {
 			return a.result == Result{j.ID, j.Ending.Failure == nil}
