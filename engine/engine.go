@@ -314,6 +314,9 @@ func (e *Engine) join(ctx context.Context, r *run, c Command, goal string) (Rece
 	if r.accepted != nil && r.accepted.Goal != goal && (r.id == c.Run || slices.Contains(r.commands, c.CommandRef)) {
 		return Receipt{}, fmt.Errorf("run %s: %w: go on with it as it was accepted, or take another id", r.id, ErrGoal)
 	}
+	if r.id == c.Run && r.lost != nil && len(r.commands) == 0 {
+		return Receipt{Joined, r.id}, e.adopt(ctx, r, c.CommandRef)
+	}
 	if slices.Contains(r.commands, c.CommandRef) || r.id == c.Run && r.lost != nil {
 		return Receipt{Joined, r.id}, nil
 	}
@@ -331,6 +334,32 @@ func (e *Engine) join(ctx context.Context, r *run, c Command, goal string) (Rece
 		return Receipt{Joined, r.id}, nil
 	}
 	return Receipt{Busy, r.id}, nil
+}
+
+// adopt gives a run whose command was lost with the journal to the command
+// that asks for it again, and with it the report that was addressed to nobody.
+func (e *Engine) adopt(ctx context.Context, r *run, c CommandRef) error {
+	d := &drive{e: e, r: r, held: true}
+	id := r.id + ".0"
+	for _, key := range []string{outbox + id, taken + id} {
+		if _, ok := r.values[key]; !ok {
+			continue
+		}
+		rep, err := r.report(key)
+		if err != nil {
+			return err
+		}
+		rep.Plane, rep.Command = c.Plane, c.ID
+		body, err := json.Marshal(rep)
+		if err != nil {
+			return fmt.Errorf("encode report: %w", err)
+		}
+		if key == outbox+id { // a key must not be put and deleted in one batch
+			return d.append(ctx, KindJoined, "", c, map[string][]byte{key: body})
+		}
+		return d.append(ctx, KindJoined, "", c, map[string][]byte{outbox + id: body}, key)
+	}
+	return d.append(ctx, KindJoined, "", c, nil)
 }
 
 // goalOf names what a command wants: the workflow and its inputs.

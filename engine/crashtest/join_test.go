@@ -1,11 +1,13 @@
 package crashtest_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
 
 	"github.com/updraft-ota/updraft/engine"
+	"github.com/updraft-ota/updraft/internal/disk"
 )
 
 // TestWhoJoinsHearsTheEnd: others ask for the same while one goroutine drives the run.
@@ -101,5 +103,55 @@ func TestWhoJoinsHearsTheEnd(t *testing.T) {
 	t.Logf("answers: %v", reports)
 	if reports["joined"] == 0 || reports["new"] == 0 {
 		t.Error("want some who joined, and some who came too late")
+	}
+}
+
+// TestALostCommandIsAskedForAgain: the state directory is gone, and with it who
+// asked; only the guard knows that there was a run. Whoever asks for it again is told
+// how it ended, also if nobody in particular was told before.
+func TestALostCommandIsAskedForAgain(t *testing.T) {
+	for _, delivered := range []bool{false, true} {
+		m := newMachine(t, steps(image("image", 64<<10), &engine.Step{ID: "write", Static: &write{"image", "config"}}))
+		e, err := m.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := engine.Command{CommandRef: engine.CommandRef{Plane: "aws", ID: "j-1"}, Graph: m.graph}
+		first, err := e.Submit(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res, err := e.Run(t.Context(), first.Run); err != nil || res.State != engine.Succeeded {
+			t.Fatalf("run = %+v, %v, want succeeded", res, err)
+		}
+		m.store = engine.NewMemory()
+		m.set = func(c *engine.Config) {
+			c.Reset = func(error) (engine.Store, error) { return m.store, nil }
+		}
+		if err := disk.RemoveAll(m.disk, "/state/run"); err != nil {
+			t.Fatal(err)
+		}
+		if e, err = m.open(); err != nil {
+			t.Fatal(err)
+		}
+		if open, err := e.Open(t.Context()); err != nil || open != "" {
+			t.Fatalf("open = %q, %v, want none: the guard knows the end", open, err)
+		}
+		if delivered {
+			if err := e.Deliver(t.Context(), func(context.Context, engine.Report) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again, err := e.Submit(t.Context(), c)
+		if err != nil || again.Answer != engine.Joined || again.Run != first.Run {
+			t.Fatalf("submit = %+v, %v, want joined %s", again, err, first.Run)
+		}
+		rep, ok, err := e.ReportTo(t.Context(), first.Run, c.CommandRef)
+		if err != nil || !ok || rep.Plane != "aws" || rep.Command != "j-1" || rep.Code != "state_lost" {
+			t.Errorf("delivered %v: report = %+v, %v, %v, want one for the command", delivered, rep, ok, err)
+		}
+		if out, err := e.Outbox(t.Context()); err != nil || len(out) != 1 || out[0].Plane != "aws" {
+			t.Errorf("delivered %v: outbox = %+v, %v, want the report of the command", delivered, out, err)
+		}
 	}
 }
