@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if sharedDir != "" {
 		_ = os.RemoveAll(sharedDir)
 	}
+	if binariesDir != "" {
+		_ = os.RemoveAll(binariesDir)
+	}
 	os.Exit(code)
 }
 

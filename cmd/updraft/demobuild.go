@@ -4,15 +4,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/wasm-sdk/abi"
@@ -55,28 +56,26 @@ type product struct {
 	file, from string
 	flags      string // of the linker
 	wasm       bool
+	stamped    bool   // with the state of the source, as make build does it
+	what       string // for people
 }
 
-// build makes the versions of the program and the modules.
+// build makes the versions of the program, the modules and the agent.
 func (d *demo) build(ctx context.Context) error {
-	d.page.chapter("Build: a small program in three versions, and two WebAssembly modules")
-	set := func(version string) string { return "-s -w -X main.version=" + version }
-	lanes := [][]product{{ // each shares what it compiles
-		{file: "ab-slot.wasm", from: "examples/install-go", flags: "-s -w", wasm: true},
-		{file: "model-check.wasm", from: "examples/compat-go", flags: "-s -w", wasm: true},
-	}, {
-		{file: "gateway-" + factory, from: "examples/program", flags: set(factory)},
-		{file: "gateway-" + better, from: "examples/program", flags: set(better)},
-		{file: "gateway-" + broken, from: "examples/program", flags: set(broken) + " -X main.fault=" + unhealthy},
-	}}
-	began := time.Now()
+	d.page.chapter("Build: a small program in four versions, two WebAssembly modules, the agent")
 	if err := os.MkdirAll(d.path("build"), 0o755); err != nil {
 		return err
 	}
+	if err := d.takeAgent(); err != nil {
+		return err
+	}
+	lanes := d.products()
 	errs := make([]error, len(lanes))
 	var all sync.WaitGroup
 	for i, lane := range lanes {
 		all.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
 			for _, product := range lane {
 				if errs[i] == nil {
 					errs[i] = d.make(ctx, product)
@@ -85,30 +84,61 @@ func (d *demo) build(ctx context.Context) error {
 		})
 	}
 	all.Wait()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	d.images = map[string]image{}
-	for _, version := range []string{factory, better, broken} {
-		built, err := readImage(d.path("build/gateway-" + version))
-		if err != nil {
-			return err
+	for _, lane := range lanes {
+		for _, product := range lane {
+			built, err := readImage(d.path("build/" + product.file))
+			if err != nil {
+				return err
+			}
+			d.images[strings.TrimPrefix(product.file, "gateway-")] = built
+			d.page.tell("build", "built", facts{"file": "build/" + product.file, "size": built.size, "sha256": built.sha256},
+				"%-17s %8s  sha256 %.12s  %s", product.file, agent.ByteCount(built.size), built.sha256, product.what)
 		}
-		d.images[version] = built
-		d.page.note("gateway %s  %s  sha256 %.12s", version, agent.ByteCount(built.size), built.sha256)
 	}
-	d.page.note("ab-slot.wasm, which installs, and model-check.wasm: from examples/, in %.1f s", time.Since(began).Seconds())
 	return nil
+}
+
+// products are built in lanes, each of which shares what it compiles.
+func (d *demo) products() [][]product {
+	set := func(version string) string { return "-s -w -X main.version=" + version }
+	const gateway = "examples/program"
+	return [][]product{{
+		{file: "gateway-" + factory, from: gateway, flags: set(factory), what: "in the device from the factory"},
+		{file: "gateway-" + better, from: gateway, flags: set(better)},
+		{file: "gateway-" + broken, from: gateway, flags: set(broken) + " -X main.fault=" + unhealthy, what: "never healthy"},
+		{file: "gateway-" + patched, from: gateway, flags: set(patched)},
+	}, {
+		{file: "ab-slot.wasm", from: "examples/install-go", flags: "-s -w", wasm: true, what: "installs, sandboxed: it is the vendor's"},
+		{file: "model-check.wasm", from: "examples/compat-go", flags: "-s -w", wasm: true, what: "says which models may have it"},
+	}, {
+		{file: agentFile, from: "cmd/updraft-agent", flags: "-s -w", stamped: true, what: "what runs on the device"},
+	}}
+}
+
+const agentFile = "updraft-agent"
+
+// takeAgent takes the agent beside this program, if there is one. To build it
+// then costs little, if it was made in the same way from the same source.
+func (d *demo) takeAgent() error {
+	beside := filepath.Join(filepath.Dir(d.self), agentFile)
+	if info, err := buildinfo.ReadFile(beside); err != nil || info.Path != modulePath+"/cmd/"+agentFile {
+		return nil
+	}
+	return copyFile(beside, d.path("build/"+agentFile), 0o755)
 }
 
 // make builds one product. What it needs is in the source or the module cache:
 // nothing is asked of the network.
 func (d *demo) make(ctx context.Context, product product) error {
 	out := d.path("build/" + product.file)
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", product.flags, "-o", out}
+	args := []string{"build", "-trimpath", "-ldflags", product.flags, "-o", out}
+	if !product.stamped {
+		args = append(args, "-buildvcs=false")
+	}
 	env := append(os.Environ(), "CGO_ENABLED=0", "GOPROXY=off", "GOFLAGS=")
 	if product.wasm {
 		args = append(args, "-buildmode=c-shared")

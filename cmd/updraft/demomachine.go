@@ -3,15 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/internal/disk"
@@ -19,9 +16,6 @@ import (
 
 const (
 	rootfs     = "rootfs" // the one target of the demo's device
-	startTime  = 10 * time.Second
-	stopTime   = 5 * time.Second
-	lookEvery  = 20 * time.Millisecond
 	healthFile = "health"
 )
 
@@ -35,14 +29,7 @@ type machine struct {
 	stderr io.Writer
 
 	slot    string // that was started
-	running *running
-}
-
-// running is a program that was started.
-type running struct {
-	cmd   *exec.Cmd
-	stdin io.Closer // the program stops when it ends, also if this process is killed
-	ended chan struct{}
+	program *process
 }
 
 func newMachine(config device.Config, dir string, stderr io.Writer) (*machine, error) {
@@ -71,72 +58,35 @@ func (m *machine) cycle(ctx context.Context) error {
 	if err := copyFile(m.config.Targets[rootfs].Slots[m.slot], program, 0o755); err != nil {
 		return err
 	}
-	if err := m.start(program); err != nil {
-		return fmt.Errorf("start slot %s: %w", m.slot, err)
-	}
-	return m.awaitHealth(ctx)
-}
-
-func (m *machine) start(program string) error {
 	cmd := exec.Command(program, "-health", filepath.Join(m.dir, healthFile))
 	cmd.Dir, cmd.Stderr = m.dir, m.stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
+	if _, err = cmd.StdinPipe(); err != nil { // the program stops when it ends, also if this process is killed
 		return err
 	}
-	if err := cmd.Start(); err != nil {
-		return errors.Join(err, stdin.Close())
+	if m.program, err = startProcess(cmd); err != nil {
+		return fmt.Errorf("start slot %s: %w", m.slot, err)
 	}
-	r := &running{cmd: cmd, stdin: stdin, ended: make(chan struct{})}
-	go func() {
-		defer close(r.ended)
-		_ = cmd.Wait() // how it ended stands in ProcessState
-	}()
-	m.running = r
-	return nil
-}
-
-func (m *machine) awaitHealth(ctx context.Context) error {
-	for end := time.Now().Add(startTime); m.health() == ""; {
-		select {
-		case <-m.running.ended:
-			return fmt.Errorf("the program in slot %s ended by itself (%v)", m.slot, m.running.cmd.ProcessState)
-		default:
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("the program in slot %s says nothing within %v", m.slot, startTime)
-		}
-		if err := disk.Real().Sleep(ctx, lookEvery); err != nil {
-			return err
-		}
-	}
-	return nil
+	return until(ctx, startTime, "the program says how it is", func() (bool, error) {
+		return m.health() != "", m.program.runs()
+	})
 }
 
 // off stops the program, if one runs.
 func (m *machine) off() error {
-	r := m.running
-	if r == nil {
+	if m.program == nil {
 		return nil
 	}
-	m.running = nil
-	_ = r.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
-	select {
-	case <-r.ended:
-	case <-time.After(stopTime):
-		_ = r.cmd.Process.Kill()
-		<-r.ended
-		return fmt.Errorf("the program in slot %s did not stop within %v", m.slot, stopTime)
-	}
-	return nil
+	stopped := m.program
+	m.program = nil
+	return stopped.stop()
 }
 
 // pid is that of the program, 0 if none runs.
 func (m *machine) pid() int {
-	if m.running == nil {
+	if m.program == nil {
 		return 0
 	}
-	return m.running.cmd.Process.Pid
+	return m.program.pid()
 }
 
 // health is what the program last said, "" if nothing.

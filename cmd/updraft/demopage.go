@@ -2,16 +2,14 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -19,49 +17,162 @@ import (
 
 	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/engine"
-	"github.com/updraft-ota/updraft/internal/trust"
 )
 
 const pageWidth = 100 // columns, at most
 
-// page writes the story. Bold type is for terminals only.
+// page tells the story: as lines for people, on a terminal with bold type and
+// a bar, or as NDJSON. It may be shared.
 type page struct {
+	mu       sync.Mutex
 	to       io.Writer
+	json     *json.Encoder // nil for people
 	bold     bool
+	bars     *bars       // of the cloud's progress, nil without a terminal
+	progress agent.Lines // instead of them
+	agent    agent.Lines
 	chapters int
-	last     string // line of a command
+	last     string // line of an actor
+	muted    bool   // what happens now is no part of the story
 }
 
-func newPage(p *program) *page {
+// facts are what is known of something that happened.
+type facts map[string]any
+
+func newPage(p *program, asJSON bool) *page {
+	g := &page{to: p.stdout}
 	f, ok := p.stdout.(*os.File)
-	bold := ok && term.IsTerminal(int(f.Fd())) && p.getenv("NO_COLOR") == "" && p.getenv("TERM") != "dumb"
-	return &page{to: p.stdout, bold: bold}
+	switch {
+	case asJSON:
+		g.json = json.NewEncoder(p.stdout)
+		g.json.SetEscapeHTML(false)
+	case ok && term.IsTerminal(int(f.Fd())) && p.getenv("TERM") != "dumb":
+		g.bold = p.getenv("NO_COLOR") == ""
+		g.bars = newBars(f, func() int { return columnsOf(f) })
+		g.to = &g.bars.bar // lines go above it
+	}
+	g.agent.To = actor{g, "agent"}
+	g.renew()
+	return g
+}
+
+// tell is for one thing that happened, and who tells it. Without a format it
+// is for programs only.
+func (g *page) tell(who, event string, f facts, format string, args ...any) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.encode(event, f)
+	if g.json == nil && format != "" && !g.muted {
+		actor{g, who}.say(fmt.Sprintf(format, args...))
+	}
+}
+
+// mute ends the story for people.
+func (g *page) mute() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.muted = true
+	g.renew()
+}
+
+// note is for people only.
+func (g *page) note(who, format string, args ...any) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.json == nil {
+		actor{g, who}.say(fmt.Sprintf(format, args...))
+	}
+}
+
+func (g *page) encode(event string, f facts) {
+	if g.json == nil {
+		return
+	}
+	all := facts{"event": event}
+	if g.chapters > 0 {
+		all["chapter"] = g.chapters
+	}
+	maps.Copy(all, f)
+	_ = g.json.Encode(all) // a reader that has gone must not stop an update
+}
+
+// actor is somebody whose lines stand on the page.
+type actor struct {
+	page *page
+	name string
+}
+
+func (a actor) say(text string) {
+	fmt.Fprintln(a.page.to, fit(strings.TrimRight(fmt.Sprintf("   %-7s  %s", a.name, agent.Printable(text)), " ")))
+}
+
+// Write takes one line.
+func (a actor) Write(line []byte) (int, error) {
+	if text := strings.TrimSuffix(string(line), "\n"); !isDull(text) && text != a.page.last {
+		a.say(text)
+		a.page.last = text
+	}
+	return len(line), nil
 }
 
 func (g *page) strong(text string) {
-	text = fit(text)
 	if g.bold {
 		text = "\x1b[1m" + text + "\x1b[0m"
 	}
 	fmt.Fprintln(g.to, text)
 }
 
-func (g *page) title(format string, args ...any) { g.strong(fmt.Sprintf(format, args...)) }
-
-func (g *page) chapter(title string) {
-	g.chapters++
-	fmt.Fprintln(g.to)
-	g.strong(fmt.Sprintf("%d. %s", g.chapters, title))
+func (g *page) begin(dir string) {
+	g.encode("began", facts{"dir": dir})
+	if g.json == nil {
+		g.strong("updraft demo, in " + dir)
+	}
 }
 
-// note is a line of the demo itself.
-func (g *page) note(format string, args ...any) {
-	fmt.Fprintln(g.to, fit("   * "+fmt.Sprintf(format, args...)))
+func (g *page) chapter(title string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.chapters++
+	g.encode("chapter", facts{"title": title})
+	if g.json == nil {
+		fmt.Fprintln(g.to)
+		g.strong(fit(fmt.Sprintf("%d. %s", g.chapters, title)))
+	}
+}
+
+// farewell is for copying, so none of its lines is cut.
+func (g *page) farewell(title string, lines ...string) {
+	if g.json != nil {
+		return
+	}
+	fmt.Fprintln(g.to)
+	g.strong(title)
+	for _, line := range lines {
+		fmt.Fprintln(g.to, "   "+line)
+	}
+}
+
+// result is the last line for programs. People have the farewell, or the error.
+func (g *page) result(dir string, took time.Duration, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.renew()
+	f := facts{"ok": err == nil, "seconds": float64(took.Milliseconds()) / 1000, "dir": dir}
+	if err != nil {
+		f["error"] = err.Error()
+	}
+	g.chapters = 0
+	g.encode("result", f)
 }
 
 // command shows a command as somebody would type it.
-func (g *page) command(args []string) {
-	line := "   $ updraft"
+func (g *page) command(name string, args []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.json != nil {
+		return
+	}
+	line := "   $ " + name
 	for i := 0; i < len(args); i++ {
 		word := quoted(args[i])
 		if strings.HasPrefix(word, "--") && i+1 < len(args) && !strings.HasPrefix(args[i+1], "--") {
@@ -77,25 +188,73 @@ func (g *page) command(args []string) {
 	fmt.Fprintln(g.to, line)
 }
 
-// dull are parts of lines that the page leaves out, since the notes or the last
-// line of the same command tell them too. The commands print them all, and
-// updraft log does.
-var dull = []string{
-	"keep release.key secret", "sign it: ", "after it: updraft resume",
-	"release.json: release ", ": begin", ": done in ", "restart armed", "restart due", "restart confirmed",
-	"prove: undone", "report delivered", "image: full image of ",
+// output shows a line that a command has printed.
+func (g *page) output(line string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.json == nil && !isDull(line) && !strings.HasPrefix(line, "image: ") {
+		fmt.Fprintln(g.to, fit("   "+agent.Printable(line)))
+	}
 }
 
-// shown gives a line of a command as it stands on the page, "" for none.
-func (g *page) shown(line string) string {
-	repeated := line == g.last
-	g.last = line
-	passing := strings.Contains(line, " % ") && !strings.HasPrefix(line, "write: 100 %") // progress on its way
-	if repeated || passing || strings.HasPrefix(line, "run ") ||
-		slices.ContainsFunc(dull, func(part string) bool { return strings.Contains(line, part) }) {
-		return ""
+// agentLine shows a line of the agent's log, which is an event. Its progress is
+// shown as the cloud sees it.
+func (g *page) agentLine(line string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var e engine.Event
+	if err := json.Unmarshal([]byte(line), &e); err != nil {
+		e = engine.Event{Kind: engine.EventLog, Text: line, Time: time.Now()}
 	}
-	return fit("   " + line)
+	switch {
+	case e.Kind == engine.EventProgress:
+	case g.json != nil:
+		g.encode("agent", facts{"told": e})
+	case !g.muted:
+		g.agent.Show(e)
+	}
+}
+
+// sees draws what the cloud was told of the progress of a job.
+func (g *page) sees(e engine.Event) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.json != nil:
+		g.encode("progress", facts{"job": e.Run, "step": e.Step, "done": e.Done, "total": e.Total})
+	case g.bars != nil:
+		g.bars.Show(e)
+	default:
+		g.progress.Show(e)
+	}
+}
+
+// fresh takes the bar away: what it showed is over.
+func (g *page) fresh() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.renew()
+}
+
+func (g *page) renew() {
+	g.progress = agent.Lines{To: actor{g, "cloud"}}
+	g.last = ""
+	if g.bars != nil {
+		g.bars.clear()
+		g.bars.bar.meters = nil
+	}
+}
+
+// dull are parts of lines that the page leaves out, since other lines tell them
+// too. The commands print them all, and updraft log does.
+var dull = []string{
+	"keep release.key secret", "sign it: ", "release.json: release ", " signed with key ", "image from ", "image: full image of ",
+	": connected as ", " accepted: ", " resumed", " succeeded", " rolled_back: ", "waits for the restart", "restart the device, then start", "listens to ",
+	": begin", ": done in ", "restart armed", "restart due", "restart booted", "restart confirmed", "prove: undone", "report delivered",
+}
+
+func isDull(line string) bool {
+	return slices.ContainsFunc(dull, func(part string) bool { return strings.Contains(line, part) })
 }
 
 // fit shortens a line to the page.
@@ -106,129 +265,20 @@ func fit(line string) string {
 	return line
 }
 
-// said is what a command has printed, line by line as it goes on.
-type said struct {
-	page *page
-	all  bytes.Buffer
-	line []byte // that has not ended yet
+// lineWriter hands on what is written, line by line.
+type lineWriter struct {
+	line func(string)
+	rest []byte // that has not ended yet
 }
 
-// Write shows each line once it is whole.
-func (s *said) Write(p []byte) (int, error) {
-	s.all.Write(p)
-	for s.line = append(s.line, p...); ; {
-		end := bytes.IndexByte(s.line, '\n')
+// Write hands on each line once it is whole.
+func (w *lineWriter) Write(p []byte) (int, error) {
+	for w.rest = append(w.rest, p...); ; {
+		end := bytes.IndexByte(w.rest, '\n')
 		if end < 0 {
 			return len(p), nil
 		}
-		if text := s.page.shown(string(s.line[:end])); text != "" {
-			fmt.Fprintln(s.page.to, text)
-		}
-		s.line = s.line[end+1:]
+		w.line(string(w.rest[:end]))
+		w.rest = w.rest[end+1:]
 	}
-}
-
-func (s *said) has(text string) bool { return bytes.Contains(s.all.Bytes(), []byte(text)) }
-
-// gentle is a command that is asked to stop when ctx ends, with all that it
-// started, and is killed if it does not.
-func gentle(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
-	cmd.WaitDelay = 20 * time.Second
-	return cmd
-}
-
-// updraft runs a command of this program as a process of its own, shows it and
-// holds it to its exit code.
-func (d *demo) updraft(ctx context.Context, want int, args ...string) (*said, error) {
-	d.page.command(args)
-	s := &said{page: d.page}
-	cmd := gentle(ctx, d.self, args...)
-	cmd.Args[0] = "updraft"
-	cmd.Dir, cmd.Stdout, cmd.Stderr = d.dir, s, s
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return s, context.Cause(ctx)
-	}
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		return s, fmt.Errorf("run %s: %w", d.self, err)
-	}
-	got := cmd.ProcessState.ExitCode()
-	if args[0] == "run" || args[0] == "resume" {
-		d.page.note("updraft, pid %d, ends with exit code %d", cmd.Process.Pid, got)
-	}
-	return s, d.expect(got == want, "updraft %s ended with exit code %d, want %d", args[0], got, want)
-}
-
-// reports shows what the device has told, and that each run told it once.
-func (d *demo) reports(context.Context) error {
-	d.page.chapter("Reports: one for each run, in device/reports.ndjson")
-	text, err := os.ReadFile(d.path("device/reports.ndjson"))
-	if err != nil {
-		return err
-	}
-	want := []engine.Report{
-		{ID: "to-2.0", State: engine.Succeeded},
-		{ID: "to-3.0", State: engine.RolledBack, Code: "probe", Message: unhealthy},
-		{ID: "to-2-again.0", State: engine.Succeeded, Code: "already_installed"},
-	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	if err := d.expect(len(lines) == len(want), "there are %d reports, want %d", len(lines), len(want)); err != nil {
-		return err
-	}
-	for i, line := range lines {
-		var r engine.Report
-		if err := json.Unmarshal([]byte(line), &r); err != nil {
-			return fmt.Errorf("report %d: %w", i+1, err)
-		}
-		w := want[i]
-		if err := d.expect(r.ID == w.ID && r.State == w.State && r.Code == w.Code, "report %d is %s %s %q, want %s %s %q",
-			i+1, r.ID, r.State, r.Code, w.ID, w.State, w.Code); err != nil {
-			return err
-		}
-		if err := d.expect(strings.Contains(r.Message, w.Message), "report %s does not say %q: %s", r.ID, w.Message, r.Message); err != nil {
-			return err
-		}
-		running := r.Fields["running"]
-		if err := d.expect(running == better, "report %s says that the device runs %v, want %s", r.ID, running, better); err != nil {
-			return err
-		}
-		d.page.note("%-14s release %v, device runs %v: %s", r.ID, r.Release["version"], running, agent.Phrase(string(r.State), r.Code))
-	}
-	return nil
-}
-
-// deltaOf gives the bytes of the delta to a version, and of its full image.
-func (d *demo) deltaOf(version string) (delta, full int64, err error) {
-	name := d.path("releases/" + version + "/" + manifestName)
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return 0, 0, err
-	}
-	r, err := trust.ParseRelease(name, text)
-	if err != nil {
-		return 0, 0, err
-	}
-	if err := d.expect(len(r.Artifacts) == 1 && len(r.Artifacts[0].Deltas) == 1, "%s lists no delta", name); err != nil {
-		return 0, 0, err
-	}
-	return r.Artifacts[0].Deltas[0].Size, r.Artifacts[0].Size, nil
-}
-
-// farewell says what to look at. Its lines are for copying, so none is cut.
-func (d *demo) farewell() error {
-	fmt.Fprintln(d.page.to)
-	d.page.strong(fmt.Sprintf("All as promised, in %.1f s. Look around, and remove the folder when you have seen enough:", time.Since(d.began).Seconds()))
-	for _, line := range []string{
-		"cd " + quoted(d.dir) + " && alias updraft=" + quoted(d.self),
-		"updraft status --device device/device.yaml",
-		"updraft log --device device/device.yaml",
-		"updraft release show releases/2.0.0 --key release.pub",
-	} {
-		fmt.Fprintln(d.page.to, "   "+line)
-	}
-	return nil
 }

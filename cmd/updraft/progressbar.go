@@ -185,14 +185,20 @@ func (p *program) draws() bool {
 
 // columns is the width of standard error, or the usual one.
 func (p *program) columns() int {
-	const usual = 80
 	f, ok := p.stderr.(*os.File)
 	if !ok {
-		return usual
+		return usualColumns
 	}
+	return columnsOf(f)
+}
+
+const usualColumns = 80
+
+// columnsOf is the width of a terminal, or the usual one.
+func columnsOf(f *os.File) int {
 	width, _, err := term.GetSize(int(f.Fd()))
 	if err != nil {
-		return usual
+		return usualColumns
 	}
-	return cmp.Or(width, usual)
+	return cmp.Or(width, usualColumns)
 }

@@ -152,7 +152,7 @@ type faultyBody struct {
 	rate  int64 // bytes a second, 0 for no limit
 }
 
-// tick is how often a slow body writes.
+// tick is how long a slow body pauses after what it writes at once, about.
 const tick = 50 * time.Millisecond
 
 func (b *faultyBody) Write(p []byte) (done int, err error) {
@@ -176,17 +176,18 @@ func (b *faultyBody) Write(p []byte) (done int, err error) {
 			_ = http.NewResponseController(b.ResponseWriter).Flush()
 			panic(http.ErrAbortHandler) // how net/http is told to cut a connection
 		}
-		if b.rate > 0 && !b.wait() {
+		if b.rate > 0 && !b.wait(n) {
 			return done, b.ctx.Err()
 		}
 	}
 	return done, nil
 }
 
-// wait flushes and pauses, and says whether to go on.
-func (b *faultyBody) wait() bool {
+// wait flushes and pauses for as long as so many bytes take, and says whether
+// to go on.
+func (b *faultyBody) wait(n int) bool {
 	_ = http.NewResponseController(b.ResponseWriter).Flush() // a client that is gone is seen by the next write
-	t := time.NewTimer(tick)
+	t := time.NewTimer(time.Duration(int64(n) * int64(time.Second) / b.rate))
 	defer t.Stop()
 	select {
 	case <-t.C:

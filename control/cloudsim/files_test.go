@@ -98,6 +98,30 @@ func TestFiles(t *testing.T) {
 	}
 }
 
+// However the body is cut into pieces, it comes at the rate that was asked for.
+func TestSlowFilesKeepTheirRate(t *testing.T) {
+	dir := t.TempDir()
+	const size, rate = 300 << 10, 600 << 10 // half a second
+	if err := os.WriteFile(filepath.Join(dir, "image"), make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, cloudsim.Config{Files: dir})
+	fault(t, s, cloudsim.Fault{Kind: cloudsim.FaultSlow, Rate: rate})
+	best := time.Hour
+	for range 5 { // a busy machine makes it slower, but not each time
+		began := time.Now()
+		if _, _, body, err := fetch(t, s.Endpoints().Files+"image", nil); err != nil || len(body) != size {
+			t.Fatalf("%d bytes, %v", len(body), err)
+		}
+		if best = min(best, time.Since(began)); best < 750*time.Millisecond {
+			break
+		}
+	}
+	if best < 450*time.Millisecond || best > 750*time.Millisecond {
+		t.Errorf("%d bytes at %d a second took %v, want about half a second", size, rate, best)
+	}
+}
+
 // A web page in a browser on this machine does not reach the control interface.
 func TestControlIsForPrograms(t *testing.T) {
 	s := start(t, cloudsim.Config{})
