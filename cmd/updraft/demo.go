@@ -41,6 +41,7 @@ object with chapter (1 to 7), event and its facts; sizes are in bytes:
   agent      told                      an event of a run, as in events.ndjson
   connected, gone    device
   desired    device, job, version
+  network    slow                      the file server became slow, or is not any more
   progress   job, step, done, total    as the cloud sees it
   reported   device, job, result, code, message, report, arrivals
   checked    promise and figures       something that was promised holds
