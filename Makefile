@@ -16,7 +16,7 @@ help: ## list the targets
 build: ## bin/updraft for a desk, bin/updraft-agent for a device
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
-demo: build ## see an update, a failed one that comes back, and one that is already there
+demo: build ## a cloud updates a device, hears of a roll-back, and of an update that outlived kill -9
 	$(BIN)/updraft demo
 
 test: lint ## everything that must hold; at most 20 minutes on two cores
