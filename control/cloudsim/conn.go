@@ -14,9 +14,17 @@ import (
 // maxPacket bounds what a client may send, in bytes.
 const maxPacket = 1 << 20
 
+// The types of packets that have a number.
 const (
-	typePublish = 3
-	typePuback  = 4
+	typePublish     = 3
+	typePuback      = 4
+	typePubrec      = 5
+	typePubrel      = 6
+	typePubcomp     = 7
+	typeSubscribe   = 8
+	typeSuback      = 9
+	typeUnsubscribe = 10
+	typeUnsuback    = 11
 )
 
 // How long the faults wait for what may never come.
@@ -69,6 +77,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		if c.up(packet) {
+			moveIn(packet)
 			c.rest = packet
 		}
 	}
@@ -205,7 +214,7 @@ func (c *conn) down(packet []byte) error {
 		return nil
 	}
 	if kind != typePublish {
-		return c.put(packet)
+		return c.put(moveOut(packet))
 	}
 	if f, ok := faults.get(FaultDelay, client); ok && !c.pause(time.Duration(f.Delay)) {
 		return net.ErrClosed

@@ -79,7 +79,9 @@ func TestHostileMessages(t *testing.T) {
 func TestHugeMessage(t *testing.T) {
 	const size = 1<<28 - 1 // bytes after the head: MQTT has no larger ones
 	b, h := broker(t, false), &host{}
-	start(t, config(b.url()), newEcho("gw-1"), h)
+	cfg := config(b.url())
+	cfg.KeepAlive = time.Minute // this broker would answer a ping in the midst of the message
+	start(t, cfg, newEcho("gw-1"), h)
 	s := b.next(t)
 	before := len(h.get(&h.logs))
 	chunk := []byte(strings.Repeat(canary, 64<<10/len(canary)))

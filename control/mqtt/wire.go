@@ -40,8 +40,10 @@ type wire struct {
 	first    time.Time     // deadline of CONNACK
 	log      func(string)
 
-	packet []byte // what is left of the packet being read
-	open   bool   // CONNACK was seen; of the reading goroutine
+	packet  []byte    // what is left of the packet being read
+	open    bool      // CONNACK was seen; of the reading goroutine
+	refused *oversize // that is being skipped; of the reading goroutine
+	period  time.Duration
 
 	writing sync.Mutex
 	mu      sync.Mutex
@@ -52,6 +54,7 @@ func newWire(conn net.Conn, first time.Time, c *Config, log func(string)) *wire 
 	w := &wire{Conn: conn, limit: c.MaxMessage, answer: c.AnswerTimeout, first: first, log: log}
 	// A ping is sent after one period, or up to half a period later.
 	w.patience = c.KeepAlive*3/2 + c.AnswerTimeout
+	w.period = c.KeepAlive
 	w.in = bufio.NewReader(raw{w})
 	return w
 }
@@ -140,6 +143,9 @@ func (w *wire) cause() error {
 
 // next reads one packet. It gives nil for one that was skipped.
 func (w *wire) next() ([]byte, error) {
+	if w.refused != nil {
+		return w.skip()
+	}
 	head, length, err := w.header()
 	if err != nil {
 		return nil, err
@@ -209,7 +215,7 @@ func (w *wire) publish(head []byte, length int64) ([]byte, error) {
 		return nil, fmt.Errorf("%w: a message with QoS %d, at most 1 was asked for", ErrProtocol, qos)
 	}
 	if length > w.limit {
-		return nil, w.skip(qos, length)
+		return nil, w.tooLarge(qos, length)
 	}
 	packet, err := w.body(head, length)
 	if err != nil {
@@ -244,8 +250,20 @@ func (w *wire) refuse(number []byte) error {
 	return err
 }
 
-// skip reads past a message that is too large.
-func (w *wire) skip(qos byte, length int64) error {
+// oversize is a message that is too large, of which left bytes are still to come.
+type oversize struct {
+	length, left int64 // bytes
+	topic        string
+	number       []byte
+	deadline     time.Time
+}
+
+// leastRate is how fast a message that is too large must come, in bytes a
+// second, or else the connection ends: nothing useful comes behind it meanwhile.
+const leastRate = 64 << 10
+
+// tooLarge begins to read past a message that is too large.
+func (w *wire) tooLarge(qos byte, length int64) error {
 	var size [2]byte
 	if _, err := io.ReadFull(w.in, size[:]); err != nil {
 		return unexpected(err)
@@ -262,11 +280,32 @@ func (w *wire) skip(qos byte, length int64) error {
 	if _, err := io.ReadFull(w.in, number); err != nil {
 		return unexpected(err)
 	}
-	if _, err := io.CopyN(io.Discard, w.in, left); err != nil {
-		return unexpected(err)
+	allowed := w.patience + time.Duration(length/leastRate)*time.Second
+	w.refused = &oversize{length: length, left: left, topic: string(topic), number: number, deadline: time.Now().Add(allowed)}
+	return nil
+}
+
+// skip reads on past a message that is too large. No answer to a ping can come
+// in the midst of it, so the library gets one from here: bytes that come
+// are as much a sign of life.
+func (w *wire) skip() ([]byte, error) {
+	m, began := w.refused, time.Now()
+	for m.left > 0 {
+		n, err := io.CopyN(io.Discard, w.in, min(m.left, 64<<10))
+		if m.left -= n; err != nil {
+			return nil, unexpected(err)
+		}
+		now := time.Now()
+		if now.After(m.deadline) {
+			return nil, fmt.Errorf("%w: a message of %d bytes on %s, which are too many anyway, comes too slowly", ErrSilent, m.length, shown(m.topic))
+		}
+		if now.Sub(began) >= w.period/2 {
+			return []byte{typePingresp << 4, 0}, nil
+		}
 	}
-	w.log(fmt.Sprintf("refused a message of %d bytes on %s: at most %d are taken", length, shown(string(topic)), w.limit))
-	return w.refuse(number)
+	w.refused = nil
+	w.log(fmt.Sprintf("refused a message of %d bytes on %s: at most %d are taken", m.length, shown(m.topic), w.limit))
+	return nil, w.refuse(m.number)
 }
 
 func unexpected(err error) error {

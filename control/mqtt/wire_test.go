@@ -150,3 +150,30 @@ func FuzzWire(f *testing.F) {
 		}
 	})
 }
+
+// slowReader gives a piece at a time, each after a pause.
+type slowReader struct {
+	in    io.Reader
+	pause time.Duration
+}
+
+func (s *slowReader) Read(p []byte) (int, error) {
+	time.Sleep(s.pause)
+	return s.in.Read(p[:min(len(p), 4<<10)])
+}
+
+// While a message that is too large comes in slowly, the library hears that the
+// broker lives; it would hang up otherwise, and the message would come again.
+func TestWireLivesWhileItSkips(t *testing.T) {
+	const size = 600 << 10
+	large := "\x32\x80\xc0\x25" + "\x00\x01t\x00\x09" + strings.Repeat("x", size-5)
+	w, s, logged := scripted(&slowReader{strings.NewReader(connack + large + hello), 10 * time.Millisecond}, 1024)
+	got, err := io.ReadAll(w)
+	pings := strings.Count(string(got), pingresp)
+	if strings.ReplaceAll(string(got), pingresp, "") != connack+hello || pings < 1 || pings > 20 || !errors.Is(err, ErrLost) {
+		t.Errorf("read %d bytes with %d signs of life, %v; want the other message and some", len(got), pings, err)
+	}
+	if s.out.String() != "\x40\x02\x00\x09" || strings.Count(logged.String(), "\n") != 1 {
+		t.Errorf("wrote %q, logged %q; want an acknowledgement and one line", s.out.String(), logged)
+	}
+}

@@ -1,0 +1,256 @@
+package process
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/updraft-ota/updraft/control/cloudsim"
+)
+
+var updateGuide = flag.Bool("update-guide", false, "write what the guide's commands print, and their conversations, into the guide")
+
+const guidePort = "1883" // of the broker, in the guide and its agent file
+
+// TestGuide runs the commands of docs/aws-shadow.md, with the simulator and the
+// agent as processes of their own, and compares what they print and the
+// trace of all messages with the page.
+func TestGuide(t *testing.T) {
+	page := filepath.Join("..", "..", "docs", "aws-shadow.md")
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guide{t: t, dir: filepath.Join(t.TempDir(), "shadow"), port: freePort(t)}
+	if err := os.CopyFS(g.dir, os.DirFS(filepath.Join("..", "..", "examples", "aws-shadow"))); err != nil {
+		t.Fatal(err)
+	}
+	g.portInFile("agent.yaml")
+	blocks := 0
+	now := fenced.ReplaceAllStringFunc(string(text), func(block string) string {
+		m := fenced.FindStringSubmatch(block)
+		var have string
+		switch m[1] {
+		case "console":
+			have = g.console(m[2])
+		case "terminal":
+			have = g.terminal(m[2])
+		case "trace":
+			have = g.trace(strings.Count(m[2], "\n") / 2)
+		default:
+			return block
+		}
+		blocks++
+		if have != m[2] && !*updateGuide {
+			t.Errorf("block %d of the guide: got\n%swant\n%s", blocks, have, m[2])
+		}
+		return "```" + m[1] + "\n" + have + "```"
+	})
+	for _, p := range g.running {
+		if code, _ := p.stop(t, syscall.SIGINT); code != 0 {
+			t.Errorf("%q ends with %d after an interrupt, want 0\n%s", p.cmd.Args, code, p.text())
+		}
+	}
+	if rest := g.messages(); len(rest) > 0 {
+		t.Errorf("the trace goes on after the guide: %+v", rest)
+	}
+	if blocks < 15 || len(g.running) != 2 {
+		t.Errorf("%d blocks and %d terminals were found in the guide, it has more", blocks, len(g.running))
+	}
+	g.ends(map[string]string{"to-2": "SUCCESS", "to-3": "FAILURE", "to-4": "SUCCESS", "owner-7": "SUCCESS", "to-5": "SUCCESS", "to-6": "FAILURE"})
+	if *updateGuide && !t.Failed() {
+		if err := os.WriteFile(page, []byte(now), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+var fenced = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
+
+// guide is a walk through the page.
+type guide struct {
+	t       *testing.T
+	dir     string
+	port    string // in place of guidePort
+	running []*process
+	shown   int // messages of the trace that the page has shown
+}
+
+func (g *guide) portInFile(name string) {
+	g.t.Helper()
+	name = filepath.Join(g.dir, name)
+	text, err := os.ReadFile(name)
+	if err == nil {
+		err = os.WriteFile(name, []byte(g.here(string(text))), 0o600)
+	}
+	if err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *guide) here(text string) string {
+	return strings.ReplaceAll(text, "127.0.0.1:"+guidePort, "127.0.0.1:"+g.port)
+}
+
+// others are what is another one each time, and what stands for it.
+var others = []struct {
+	what *regexp.Regexp
+	as   string
+}{
+	{regexp.MustCompile(`127\.0\.0\.1:[0-9]+`), "127.0.0.1:PORT"},
+	{regexp.MustCompile(`run-[0-9a-f]{16}`), "RUN"},
+	{regexp.MustCompile(`\b[0-9A-F]{16}\b`), "KEY"},
+	{regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\S+ `), ""},
+	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b`), "TIME"},
+	{regexp.MustCompile(`(connected for|since) [0-9hms.]+`), "$1 TIME"},
+	{regexp.MustCompile(`\([0-9hms.]+ ago\)`), "(TIME ago)"},
+	{regexp.MustCompile(`"timestamp":\d+,?`), ""},
+}
+
+// same makes a text the same each time.
+func (g *guide) same(text string) string {
+	text = strings.ReplaceAll(text, "127.0.0.1:"+g.port, "the broker")
+	for _, o := range others {
+		text = o.what.ReplaceAllString(text, o.as)
+	}
+	return strings.ReplaceAll(text, "the broker", "127.0.0.1:"+guidePort)
+}
+
+// split takes a block apart into its commands, each with what it prints.
+func split(block string) (commands, outputs []string) {
+	for line := range strings.Lines(block) {
+		switch last := len(commands) - 1; {
+		case strings.HasPrefix(line, "$ "):
+			commands, outputs = append(commands, line), append(outputs, "")
+		case strings.HasPrefix(line, "> ") && last >= 0:
+			commands[last] += line
+		case last >= 0:
+			outputs[last] += line
+		}
+	}
+	return commands, outputs
+}
+
+// script is a command without its prompts.
+func (g *guide) script(command string) string {
+	var lines []string
+	for line := range strings.Lines(command) {
+		lines = append(lines, line[2:])
+	}
+	return g.here(strings.Join(lines, ""))
+}
+
+// console runs the commands of a block and gives the block as it is now.
+func (g *guide) console(block string) string {
+	g.t.Helper()
+	commands, _ := split(block)
+	var out strings.Builder
+	for _, command := range commands {
+		cmd := exec.CommandContext(g.t.Context(), "sh", "-c", g.script(command))
+		cmd.Dir = g.dir
+		cmd.Env = append(os.Environ(), "PATH="+programs(g.t)+":"+os.Getenv("PATH"), "TZ=UTC")
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		if err := cmd.Run(); err != nil {
+			g.t.Fatalf("%s%v\n%s%s", command, err, stdout.String(), stderr.String())
+		}
+		out.WriteString(command + g.same(stdout.String()))
+	}
+	return out.String()
+}
+
+// terminal starts the program of a block, which goes on, and waits until it has
+// printed what the block shows.
+func (g *guide) terminal(block string) string {
+	g.t.Helper()
+	commands, outputs := split(block)
+	if len(commands) != 1 {
+		g.t.Fatalf("a terminal with %d commands, want one", len(commands))
+	}
+	p := begin(g.t, g.dir, "sh", "-c", "exec "+g.script(commands[0]))
+	g.running = append([]*process{p}, g.running...) // the last is stopped first
+	for line := range strings.Lines(outputs[0]) {
+		p.until(g.t, line, func(have string) bool { return slices.Contains(slices.Collect(strings.Lines(g.same(have))), line) })
+	}
+	return block
+}
+
+// trace waits for the next messages and shows them, by client.
+func (g *guide) trace(want int) string {
+	g.t.Helper()
+	if *updateGuide {
+		time.Sleep(2 * time.Second) // nobody says how many there will be
+	} else {
+		limit := time.Now().Add(20 * time.Second)
+		for len(g.messages()) < want && time.Now().Before(limit) {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	news := g.messages()
+	g.shown += len(news)
+	slices.SortStableFunc(news, func(a, b cloudsim.Line) int { return strings.Compare(a.Client, b.Client) })
+	var out strings.Builder
+	for _, m := range news {
+		way := map[string]string{"up": "from", "down": "to"}[m.Direction]
+		if m.Dup {
+			way = "again " + way
+		}
+		fmt.Fprintf(&out, "%s %s on %s\n    %s\n", way, m.Client, m.Topic, g.same(m.Payload))
+	}
+	return out.String()
+}
+
+// messages are those of the trace that were not shown yet.
+func (g *guide) messages() []cloudsim.Line {
+	g.t.Helper()
+	data, err := os.ReadFile(filepath.Join(g.dir, "trace.ndjson"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	var all []cloudsim.Line
+	for s := bufio.NewScanner(bytes.NewReader(data)); s.Scan(); {
+		var m cloudsim.Line
+		if err := json.Unmarshal(s.Bytes(), &m); err != nil {
+			break // half a line, as yet
+		}
+		if m.QoS != 1 {
+			g.t.Errorf("%s has quality of service %d, the guide says 1", m.Topic, m.QoS)
+		}
+		all = append(all, m)
+	}
+	return all[g.shown:]
+}
+
+// ends holds what the cloud knows to one end a job, each with a report of its own.
+func (g *guide) ends(want map[string]string) {
+	g.t.Helper()
+	data, err := os.ReadFile(filepath.Join(g.dir, ".updraft-sim", "devices.json"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	var devices map[string]cloudsim.Device
+	if err := json.Unmarshal(data, &devices); err != nil {
+		g.t.Fatal(err)
+	}
+	got, reports := map[string]string{}, map[string]bool{}
+	for _, d := range devices {
+		for _, e := range d.Ends {
+			got[e.Job] += e.Result
+			reports[e.Report] = true
+		}
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) || len(reports) != len(want) {
+		g.t.Errorf("the cloud knows the ends %v from %d reports, want %v from as many", got, len(reports), want)
+	}
+}
