@@ -31,6 +31,29 @@
 // A patch is exactly one frame: skippable frames, a second frame or any other
 // byte after it are refused, and so is a frame without a checksum, because
 // damage to it would go unnoticed.
+//
+// # Format bsdiff
+//
+// BSDIFF40, as bsdiff 4.3 writes it and bspatch reads it, and to be applied
+// also ENDSLEY/BSDIFF43. Applying takes 11.2 MiB whatever the sizes. A patch
+// that is an [io.ReaderAt] and an [io.Seeker] and knows its Size, as an
+// [io.SectionReader] does, is read in three places at once; of any other, its
+// control and difference parts are held in memory on top, one and a half
+// times. Making needs 18 times the old file and four times the new one, which
+// may be 256 MiB together, and can take very long for files with long runs.
+// There are no levels. A patch has checksums, but nothing in it tells that it
+// is applied to another old file.
+//
+// # Format vcdiff
+//
+// RFC 3284, to be applied only. Read is what xdelta3 writes with -S none and
+// what open-vcdiff writes, checksums and interleaving included. Windows of
+// the new file are held in memory, each with its part of the patch. Secondary
+// compression, code tables of the patch's own and copies from earlier windows
+// of the new file are [errors.ErrUnsupported]. Where the patch has checksums
+// of its windows, they tell a patch that is damaged or made from another old
+// file. Nothing tells a patch that ends early between two windows but
+// [Limits.Size].
 package delta
 
 import (
@@ -39,7 +62,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"slices"
 )
 
@@ -70,6 +92,15 @@ type Limits struct {
 	// Size is the exact size of the new file in bytes, or [AnySize]. One
 	// byte more or less than that is [ErrCorrupt].
 	Size int64
+	// OldChecked says that the caller has compared the digest of old with
+	// the one that the patch names, so that it is not read for that again.
+	OldChecked bool
+	// Frame is called, if not nil, before the first byte of each section of
+	// the patch is read, with its place in the patch. A caller that notes
+	// there how far its source is can go on at a [Position.Patch]. The calls
+	// come from the goroutine that reads the patch. Only formats that
+	// [Format.Streams] use it.
+	Frame func(patchOffset int64)
 }
 
 // Options chooses how a patch is made.
@@ -81,21 +112,41 @@ type Options struct {
 // Stats tells what [Format.Make] made. All figures are bytes.
 type Stats struct {
 	OldSize, NewSize, PatchSize int64
-	// Memory is what applying the patch needs, as [Format.Need] gives it.
+	// Memory is what applying the patch needs: at most what [Format.Need]
+	// gives.
 	Memory int64
+	// Frames and Ops are how many frames the patch has and how many copies
+	// are in them; Streams tells what its bytes are. Formats without frames
+	// leave them out.
+	Frames, Ops int64
+	Streams     []Stream
+}
+
+// Stream is one kind of bytes in a patch.
+type Stream struct {
+	Name string
+	// Raw is how many bytes of the kind there are before they are coded.
+	Raw int64
 }
 
 // Format is one way to write differences down. It may be shared between
 // goroutines. Only [Lookup] makes one that works.
 type Format struct {
 	name string
-	make func(ctx context.Context, dst io.Writer, old, new *io.SectionReader, level Level) (int64, error)
+	// make fills in PatchSize, and Memory and what follows it if they are not
+	// what need says.
+	make func(ctx context.Context, dst io.Writer, old, new *io.SectionReader, level Level) (Stats, error)
 	open func(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Reader, limits Limits) (io.ReadCloser, error)
 	need func(oldSize, newSize int64) int64
+	// resume is nil in formats that do not stream.
+	resume func(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Reader, pos Position, limits Limits) (io.ReadCloser, error)
 }
 
 var formats = map[string]Format{
-	"zstd": {name: "zstd", make: makeZstd, open: openZstd, need: needZstd},
+	"bsdiff": {name: "bsdiff", make: makeBsdiff, open: openBsdiff, need: needBsdiff},
+	"udelta": {name: "udelta", make: makeUdelta, open: openUdelta, need: needUdelta, resume: resumeUdelta},
+	"vcdiff": {name: "vcdiff", make: makeVcdiff, open: openVcdiff, need: needVcdiff},
+	"zstd":   {name: "zstd", make: makeZstd, open: openZstd, need: needZstd},
 }
 
 // Lookup gives the format of that name. The error names those that there are.
@@ -131,11 +182,15 @@ func (f Format) Make(ctx context.Context, dst io.Writer, old, new *io.SectionRea
 	if err != nil {
 		return Stats{}, err
 	}
-	n, err := f.make(ctx, dst, old, new, level)
+	stats, err := f.make(ctx, dst, old, new, level)
 	if err != nil {
 		return Stats{}, fmt.Errorf("make %s delta: %w", f.name, err)
 	}
-	return Stats{OldSize: old.Size(), NewSize: new.Size(), PatchSize: n, Memory: f.need(old.Size(), new.Size())}, nil
+	stats.OldSize, stats.NewSize = old.Size(), new.Size()
+	if stats.Memory == 0 {
+		stats.Memory = f.need(old.Size(), new.Size())
+	}
+	return stats, nil
 }
 
 // NewReader gives the new file as a stream, made from the first oldSize bytes
@@ -147,13 +202,10 @@ func (f Format) Make(ctx context.Context, dst io.Writer, old, new *io.SectionRea
 // old or patch itself is neither and is wrapped. The reader is for one
 // goroutine. Close frees the memory and leaves old and patch open.
 func (f Format) NewReader(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Reader, limits Limits) (io.ReadCloser, error) {
-	if oldSize < 0 || limits.Size < AnySize || limits.Memory < 0 {
-		return nil, fmt.Errorf("apply %s delta: negative size (old %d, new %d, memory %d)", f.name, oldSize, limits.Size, limits.Memory)
+	limits, err := limits.check(oldSize)
+	if err != nil {
+		return nil, fmt.Errorf("apply %s delta: %w", f.name, err)
 	}
-	if limits.Memory == 0 {
-		limits.Memory = DefaultMemory
-	}
-	limits.Memory = min(limits.Memory, math.MaxInt)
 	r, err := f.open(ctx, old, oldSize, patch, limits)
 	if err != nil {
 		return nil, fmt.Errorf("apply %s delta: %w", f.name, err)

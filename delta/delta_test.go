@@ -58,9 +58,10 @@ func mustMake(t testing.TB, f Format, old, upd []byte, level Level) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Stats{int64(len(old)), int64(len(upd)), int64(patch.Len()), f.Need(int64(len(old)), int64(len(upd)))}
-	if stats != want {
-		t.Errorf("Stats = %+v, want %+v", stats, want)
+	need := f.Need(int64(len(old)), int64(len(upd)))
+	if stats.OldSize != int64(len(old)) || stats.NewSize != int64(len(upd)) || stats.PatchSize != int64(patch.Len()) ||
+		stats.Memory > need || stats.Memory != need && !f.Streams() {
+		t.Errorf("Stats = %+v for %d and %d bytes, a patch of %d and a need of %d", stats, len(old), len(upd), patch.Len(), need)
 	}
 	return patch.Bytes()
 }
@@ -75,6 +76,9 @@ func apply(ctx context.Context, f Format, old, patch []byte, limits Limits) ([]b
 	return got, errors.Join(err, r.Close())
 }
 
+// made are the formats that can be made.
+var made = []string{"bsdiff", "udelta", "zstd"}
+
 func TestLookup(t *testing.T) {
 	for _, name := range Names() {
 		if f := lookup(t, name); f.Name() != name {
@@ -82,7 +86,7 @@ func TestLookup(t *testing.T) {
 		}
 	}
 	_, err := Lookup("x")
-	if want := `unknown delta format "x" (have ["zstd"])`; err == nil || err.Error() != want {
+	if want := fmt.Sprintf(`unknown delta format "x" (have %q)`, Names()); err == nil || err.Error() != want {
 		t.Errorf("Lookup(x) = %v, want %s", err, want)
 	}
 }
@@ -124,7 +128,7 @@ func TestRoundTrip(t *testing.T) {
 			old, upd []byte
 		}{fmt.Sprintf("new of %d bytes", n), old, upd[:n]})
 	}
-	for _, name := range Names() {
+	for _, name := range made {
 		f := lookup(t, name)
 		for _, tt := range cases {
 			for _, level := range []Level{Fast, Default} {
@@ -144,7 +148,7 @@ func TestRoundTrip(t *testing.T) {
 
 func TestDeterminism(t *testing.T) {
 	old, upd := pair(300_000)
-	for _, name := range Names() {
+	for _, name := range made {
 		f := lookup(t, name)
 		size := math.MaxInt
 		for _, level := range []Level{Fast, Default, Max} {
@@ -162,7 +166,7 @@ func TestDeterminism(t *testing.T) {
 
 func TestReaderIsAReader(t *testing.T) {
 	old, upd := pair(40_000)
-	for _, name := range Names() {
+	for _, name := range made {
 		f := lookup(t, name)
 		patch := mustMake(t, f, old, upd, Default)
 		// One byte at a time in, and in any portion out.
@@ -184,7 +188,7 @@ func TestReaderIsAReader(t *testing.T) {
 
 func TestSize(t *testing.T) {
 	old, upd := pair(40_000)
-	for _, name := range Names() {
+	for _, name := range made {
 		f := lookup(t, name)
 		patch := mustMake(t, f, old, upd, Default)
 		for _, d := range []int64{-1, 1, -int64(len(upd))} {
@@ -205,8 +209,11 @@ func TestOtherOldFile(t *testing.T) {
 	for i := range other {
 		other[i] ^= 1
 	}
-	for _, name := range Names() {
+	for _, name := range made {
 		f := lookup(t, name)
+		if name == "bsdiff" {
+			continue // nothing in a patch tells which old file it wants
+		}
 		patch := mustMake(t, f, old, upd, Default)
 		for what, b := range map[string][]byte{"other bytes": other, "one byte less": old[1:], "nothing": nil} {
 			if _, err := apply(t.Context(), f, b, patch, Limits{Size: int64(len(upd))}); !errors.Is(err, ErrCorrupt) {
@@ -218,8 +225,11 @@ func TestOtherOldFile(t *testing.T) {
 
 func TestTooLarge(t *testing.T) {
 	old, upd := pair(100_000)
-	for _, name := range Names() {
+	for _, name := range made {
 		f := lookup(t, name)
+		if name != "zstd" {
+			continue // what it needs depends on the patch, not on the files
+		}
 		patch := mustMake(t, f, old, upd, Default)
 		need := f.Need(int64(len(old)), int64(len(upd)))
 		for _, size := range []int64{int64(len(upd)), AnySize} {
@@ -258,7 +268,7 @@ func TestFailingFiles(t *testing.T) {
 	short := io.NewSectionReader(bytes.NewReader(old[:1000]), 0, int64(len(old)))
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, name := range Names() {
+	for _, name := range made {
 		f := lookup(t, name)
 		patch := mustMake(t, f, old, upd, Default)
 		making := func(ctx context.Context, dst io.Writer, old, upd *io.SectionReader) error {
@@ -290,7 +300,7 @@ func TestFailingFiles(t *testing.T) {
 			{"make, no room for the rest", making(ctx, &disk{err: broken, room: 100}, section(old), section(upd)), broken, "make"},
 			{"make, cancelled", making(gone, io.Discard, section(old), section(upd)), context.Canceled, "make"},
 			{"apply, old fails", applying(ctx, fails, bytes.NewReader(patch)), broken, "read old file"},
-			{"apply, old is short", applying(ctx, short, bytes.NewReader(patch)), io.ErrUnexpectedEOF, "read old file: 1000 of 400000 bytes"},
+			{"apply, old is short", applying(ctx, short, bytes.NewReader(patch)), io.ErrUnexpectedEOF, "read old file"},
 			{"apply, patch fails at once", applying(ctx, section(old), iotest.ErrReader(broken)), broken, "read patch"},
 			{"apply, patch fails half-way", applying(ctx, section(old), cut(broken)), broken, "read patch"},
 			{"apply, transfer breaks off", applying(ctx, section(old), cut(io.ErrUnexpectedEOF)), io.ErrUnexpectedEOF, "read patch"},
@@ -320,7 +330,7 @@ func (d *disk) Write(p []byte) (int, error) {
 
 func TestCancelHalfWay(t *testing.T) {
 	old, upd := pair(1 << 20)
-	for _, name := range Names() {
+	for _, name := range made {
 		f := lookup(t, name)
 		patch := mustMake(t, f, old, upd, Default)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -340,7 +350,7 @@ func TestCancelHalfWay(t *testing.T) {
 
 func BenchmarkMake(b *testing.B) {
 	old, upd := pair(2 << 20)
-	for _, name := range Names() {
+	for _, name := range made {
 		f := lookup(b, name)
 		for _, level := range []Level{Fast, Default} {
 			b.Run(fmt.Sprintf("%s/%s", name, level), func(b *testing.B) {
@@ -360,7 +370,7 @@ func BenchmarkMake(b *testing.B) {
 
 func BenchmarkApply(b *testing.B) {
 	old, upd := pair(2 << 20)
-	for _, name := range Names() {
+	for _, name := range made {
 		f := lookup(b, name)
 		b.Run(name, func(b *testing.B) {
 			patch := mustMake(b, f, old, upd, Default)

@@ -25,13 +25,13 @@ var zstdLevels = map[Level]zstd.EncoderLevel{
 	Max:     zstd.SpeedBestCompression,
 }
 
-func makeZstd(ctx context.Context, dst io.Writer, old, new *io.SectionReader, level Level) (int64, error) {
+func makeZstd(ctx context.Context, dst io.Writer, old, new *io.SectionReader, level Level) (Stats, error) {
 	if sum := old.Size() + new.Size(); sum < 0 || sum > maxZstdFiles {
-		return 0, fmt.Errorf("%w: old (%d bytes) and new (%d bytes) may be %d bytes together", ErrTooLarge, old.Size(), new.Size(), maxZstdFiles)
+		return Stats{}, fmt.Errorf("%w: old (%d bytes) and new (%d bytes) may be %d bytes together", ErrTooLarge, old.Size(), new.Size(), maxZstdFiles)
 	}
 	base, err := readOld(ctx, old, old.Size())
 	if err != nil {
-		return 0, err
+		return Stats{}, err
 	}
 	enc, err := zstd.NewWriter(nil,
 		zstd.WithEncoderDictRaw(0, base),
@@ -40,7 +40,7 @@ func makeZstd(ctx context.Context, dst io.Writer, old, new *io.SectionReader, le
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithLowerEncoderMem(true))
 	if err != nil {
-		return 0, err
+		return Stats{}, err
 	}
 	out := &headWriter{dst: dst, size: new.Size()}
 	enc.ResetContentSize(out, new.Size())
@@ -51,9 +51,10 @@ func makeZstd(ctx context.Context, dst io.Writer, old, new *io.SectionReader, le
 		err = fmt.Errorf("read new file: %d of %d bytes: %w", n, new.Size(), io.ErrUnexpectedEOF)
 	}
 	if err != nil {
-		return 0, err
+		return Stats{}, err
 	}
-	return out.written, enc.Close()
+	err = enc.Close()
+	return Stats{PatchSize: out.written}, err
 }
 
 // windowOver is the smallest window that the encoder accepts from which every
@@ -96,12 +97,17 @@ func (w *headWriter) Write(p []byte) (int, error) {
 
 // readOld reads the first size bytes of old into one allocation of that size.
 func readOld(ctx context.Context, old io.ReaderAt, size int64) ([]byte, error) {
-	b := make([]byte, size)
-	in := &aliveReader{alive: ctx.Err, name: "old file", src: io.NewSectionReader(old, 0, size)}
+	return readAll(ctx, "old file", io.NewSectionReader(old, 0, size))
+}
+
+// readAll reads a whole section, called name in errors, into one allocation.
+func readAll(ctx context.Context, name string, s *io.SectionReader) ([]byte, error) {
+	b := make([]byte, s.Size())
+	in := &aliveReader{alive: ctx.Err, name: name, src: io.NewSectionReader(s, 0, s.Size())}
 	n, err := io.ReadFull(in, b)
 	switch {
 	case err == io.EOF || err == io.ErrUnexpectedEOF:
-		return nil, fmt.Errorf("read old file: %d of %d bytes: %w", n, size, io.ErrUnexpectedEOF)
+		return nil, fmt.Errorf("read %s: %d of %d bytes: %w", name, n, s.Size(), io.ErrUnexpectedEOF)
 	case err != nil:
 		return nil, err
 	}

@@ -19,7 +19,7 @@ var Rooms = map[string][]string{
 	"engine/crashtest":          {"engine", "device", "internal/disk"},
 	"engine/storetest":          {"engine", "internal/disk"},
 	"device":                    {"internal/disk", "internal/document"},
-	"stages":                    {"engine", "device", "delta", "wasmhost", "wasm-sdk/abi", "internal/disk", "internal/trust"},
+	"stages":                    {"engine", "device", "delta", "delta/codec", "wasmhost", "wasm-sdk/abi", "internal/disk", "internal/trust"},
 	"delta":                     {"delta/internal/coder", "delta/internal/foreign", "delta/internal/match", "delta/internal/reference"},
 	"delta/codec":               {},
 	"delta/internal/coder":      {},

@@ -1,0 +1,85 @@
+package reference
+
+import (
+	"bytes"
+	"encoding/gob"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/updraft-ota/updraft/delta/internal/coder"
+)
+
+// BenchmarkDecode measures on UPDRAFT_PAIR, a folder with old and new.
+func BenchmarkDecode(b *testing.B) {
+	dir := os.Getenv("UPDRAFT_PAIR")
+	if dir == "" {
+		b.Skip("UPDRAFT_PAIR is not set")
+	}
+	old, err := os.ReadFile(filepath.Join(dir, "old"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	new, err := os.ReadFile(filepath.Join(dir, "new"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	e, n := parse(b, old), parse(b, new)
+	copies := secondCopies(b, e, n, old, new)
+	l, m, _ := layoutOf(b, e, n, copies)
+	f, err := os.Open(filepath.Join(dir, "old"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	c := NewCopier(e, l, m, f)
+	enc := coder.NewEncoder()
+	got := make([]byte, len(new))
+	for _, x := range copies {
+		if err := c.Encode(got[x.New:x.New+x.Length], new[x.New:x.New+x.Length], x, 0, enc); err != nil {
+			b.Fatal(err)
+		}
+	}
+	stream := enc.Finish()
+	b.SetBytes(int64(len(new)))
+	b.ReportMetric(float64(len(stream)), "stream-bytes")
+	for b.Loop() {
+		c.Reset()
+		dec := coder.NewDecoder(stream)
+		for _, x := range copies {
+			if err := c.Decode(got[x.New:x.New+x.Length], x, 0, dec); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// secondCopies gives the copies of two passes. What they were is kept beside
+// the pair, because looking for them takes most of the time.
+func secondCopies(b testing.TB, e, n *Element, old, new []byte) []Copy {
+	b.Helper()
+	kept := os.Getenv("UPDRAFT_COPIES")
+	var copies []Copy
+	if f, err := os.ReadFile(kept); kept != "" && err == nil {
+		if err := gob.NewDecoder(bytes.NewReader(f)).Decode(&copies); err != nil {
+			b.Fatal(err)
+		}
+		return copies
+	}
+	l, m, _ := layoutOf(b, e, n, simpleCopies(old, new))
+	x, y := make([]byte, len(old)), make([]byte, len(new))
+	e.Absolute(x, old, 0, int64(len(old)), &Forecast{l, m, NewNumbering(e, old, n, new)})
+	n.Absolute(y, new, 0, int64(len(new)), nil)
+	copies = simpleCopies(x, y)
+	if kept != "" {
+		var w bytes.Buffer
+		if err := gob.NewEncoder(&w).Encode(copies); err != nil {
+			b.Fatal(err)
+		}
+		if err := os.WriteFile(kept, w.Bytes(), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return slices.Clip(copies)
+}

@@ -1,0 +1,176 @@
+package reference
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"slices"
+	"sort"
+)
+
+const (
+	// MaxCopies is how many copies a map is made of at most.
+	MaxCopies = 256 << 10
+	// shortest is the length of the shortest copy that takes part in a map.
+	shortest = 8
+	pageBits = 12
+)
+
+// Map says where each byte of old is in new. Where copies of old overlap, the
+// longest one decides; a byte that no copy has went with its neighbours. It is
+// not changed once made, and may be shared.
+type Map struct {
+	parts []part
+	pages []uint32 // for each 4 KiB of old the part that its first byte is in
+	size  int64
+}
+
+// part begins at place old, which is place new in new, and ends where the
+// next one begins.
+type part struct{ old, new uint32 }
+
+// NewMap makes the map of an element of size bytes in old, from copies in any
+// order. [ErrCorrupt] says that there are more than [MaxCopies], or that one
+// does not lie inside of what 32 bits count. While it works, it holds 16 bytes
+// for each copy.
+func NewMap(copies iter.Seq[Copy], size int64) (*Map, error) {
+	if size < 0 || size > maxSize {
+		return nil, fmt.Errorf("%w: map of %d bytes, want at most %d", ErrCorrupt, size, int64(maxSize))
+	}
+	var list []extent
+	count := 0
+	for c := range copies {
+		if c.Old < 0 || c.New < 0 || c.Length < 0 || c.Old > size || c.Length > size-c.Old || c.New > maxSize-c.Length {
+			return nil, fmt.Errorf("%w: copy of %d bytes from %d to %d does not lie inside of %d bytes", ErrCorrupt, c.Length, c.Old, c.New, size)
+		}
+		if count++; count > MaxCopies {
+			return nil, fmt.Errorf("%w: map of more than %d copies", ErrCorrupt, MaxCopies)
+		}
+		if c.Length >= shortest {
+			list = append(list, extent{part{uint32(c.Old), uint32(c.New)}, uint32(c.Length)})
+		}
+	}
+	slices.SortFunc(list, func(a, b extent) int {
+		return cmp.Or(cmp.Compare(a.old, b.old), cmp.Compare(a.new, b.new))
+	})
+	m := &Map{size: size}
+	m.flatten(list)
+	m.index()
+	return m, nil
+}
+
+// extent is a copy in less memory.
+type extent struct {
+	part
+	length uint32
+}
+
+func (x extent) end() int64 { return int64(x.old) + int64(x.length) }
+
+// flatten sweeps over old and notes which copy is the longest from where on.
+func (m *Map) flatten(list []extent) {
+	open := longest{list: list}
+	at, next := int64(0), 0
+	for next < len(list) || len(open.heap) > 0 {
+		if len(open.heap) == 0 {
+			at = int64(list[next].old)
+		}
+		for ; next < len(list) && int64(list[next].old) <= at; next++ {
+			open.push(uint32(next))
+		}
+		for len(open.heap) > 0 && list[open.heap[0]].end() <= at {
+			open.pop()
+		}
+		if len(open.heap) == 0 {
+			continue
+		}
+		top := list[open.heap[0]]
+		m.add(at, at-int64(top.old)+int64(top.new))
+		at = top.end()
+		if next < len(list) {
+			at = min(at, int64(list[next].old))
+		}
+	}
+}
+
+// longest is a heap of the copies that have begun, by their index, with the
+// longest on top, and the first among those.
+type longest struct {
+	list []extent
+	heap []uint32
+}
+
+func (h *longest) before(a, b uint32) bool {
+	if x, y := h.list[a].length, h.list[b].length; x != y {
+		return x > y
+	}
+	return a < b
+}
+
+func (h *longest) push(x uint32) {
+	h.heap = append(h.heap, x)
+	for i := len(h.heap) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !h.before(h.heap[i], h.heap[up]) {
+			return
+		}
+		h.heap[i], h.heap[up] = h.heap[up], h.heap[i]
+		i = up
+	}
+}
+
+func (h *longest) pop() {
+	k := len(h.heap) - 1
+	h.heap[0] = h.heap[k]
+	h.heap = h.heap[:k]
+	for i := 0; ; {
+		best := i
+		for _, c := range [2]int{2*i + 1, 2*i + 2} {
+			if c < k && h.before(h.heap[c], h.heap[best]) {
+				best = c
+			}
+		}
+		if best == i {
+			return
+		}
+		h.heap[i], h.heap[best] = h.heap[best], h.heap[i]
+		i = best
+	}
+}
+
+// add begins a part, unless the one before it goes on there.
+func (m *Map) add(old, new int64) {
+	p := part{uint32(old), uint32(new)}
+	if k := len(m.parts); k > 0 && p.new-p.old == m.parts[k-1].new-m.parts[k-1].old {
+		return
+	}
+	m.parts = append(m.parts, p)
+}
+
+func (m *Map) index() {
+	m.pages = make([]uint32, m.size>>pageBits+2)
+	i := uint32(0)
+	for p := range m.pages {
+		for int(i)+1 < len(m.parts) && int64(m.parts[i+1].old) <= int64(p)<<pageBits {
+			i++
+		}
+		m.pages[p] = i
+	}
+}
+
+// at is where the byte at place off of old is in new.
+func (m *Map) at(off int64) int64 {
+	if len(m.parts) == 0 || off < 0 || off > m.size {
+		return off
+	}
+	page := off >> pageBits
+	lo, hi := int(m.pages[page]), int(m.pages[page+1])
+	if hi > lo {
+		lo += sort.Search(hi-lo, func(i int) bool { return int64(m.parts[lo+i+1].old) > off })
+	}
+	p := m.parts[lo]
+	return off - int64(p.old) + int64(p.new)
+}
+
+// Parts is how many parts the map has, each of which takes 8 bytes.
+func (m *Map) Parts() int { return len(m.parts) }

@@ -1,0 +1,87 @@
+package reference
+
+// overAt is the bit of a distance where the part of the 12 low bits of a
+// [Page21] is kept that reaches beyond a page: none that a compiler writes, but
+// such bytes exist. A distance itself takes 34 bits with its sign.
+const overAt = 40
+
+// value is the number that b holds in this field, counted from origin. Setting
+// it gives the same bytes again. The unit of a [Page21] is that of the bytes in
+// old, whatever b has there.
+func (f Field) value(b, old []byte, origin uint64) uint64 {
+	switch f.Kind {
+	case Near32, Data32:
+		return origin + 4 + uint64(int64(int32(little.Uint32(b))))
+	case Wide32:
+		return uint64(int64(int32(little.Uint32(b))))
+	case Word, ConstWord, Site, Symbol:
+		return little.Uint64(b)
+	case Section64:
+		return origin + little.Uint64(b)
+	case Branch26:
+		return origin + uint64(branch(little.Uint32(b)))
+	case Page21:
+		page := origin&^4095 + uint64(pages(little.Uint32(b)))
+		if f.Aux == 0 {
+			return page
+		}
+		low := uint64(little.Uint32(b[f.Aux:])>>10&4095) << lowShift(little.Uint32(old[f.Aux:]))
+		return page + low&4095 + low>>12<<overAt
+	case Table32, Switch32, Frame32, Base32:
+		return origin + uint64(int64(int32(little.Uint32(b))))
+	case Down32:
+		return origin + uint64(int64(^int32(little.Uint32(b))))
+	case Extent32:
+		return origin + uint64(little.Uint32(b)) - 1
+	case Back32:
+		return origin - uint64(little.Uint32(b))
+	case Offset4:
+		return origin + 4*uint64(little.Uint32(b))
+	case Offset24:
+		return origin + 24*uint64(little.Uint32(b))
+	}
+	return origin + uint64(little.Uint32(b)) // Name, Offset, TypeName, TypeID, Inline
+}
+
+// set writes value v, as far as the field can hold it. What else is in b
+// stays; the instruction that completes a [Page21] is taken from old.
+func (f Field) set(b, old []byte, origin, v uint64) {
+	switch f.Kind {
+	case Near32, Data32:
+		little.PutUint32(b, uint32(v-origin-4))
+	case Wide32:
+		little.PutUint32(b, uint32(v))
+	case Word, ConstWord, Site, Symbol:
+		little.PutUint64(b, v)
+	case Section64:
+		little.PutUint64(b, v-origin)
+	case Branch26:
+		little.PutUint32(b, little.Uint32(b)&0xFC000000|uint32(v-origin)>>2&0x03FFFFFF)
+	case Page21:
+		f.setPage(b, old, origin, v)
+	case Down32:
+		little.PutUint32(b, ^uint32(v-origin))
+	case Extent32:
+		little.PutUint32(b, uint32(v-origin+1))
+	case Back32:
+		little.PutUint32(b, uint32(origin-v))
+	case Offset4:
+		little.PutUint32(b, uint32((v-origin)/4))
+	case Offset24:
+		little.PutUint32(b, uint32((v-origin)/24))
+	default:
+		little.PutUint32(b, uint32(v-origin))
+	}
+}
+
+func (f Field) setPage(b, old []byte, origin, v uint64) {
+	d := v - origin&^4095
+	over := (d + 1<<33) >> overAt
+	d -= over << overAt
+	little.PutUint32(b, setPages(little.Uint32(b), int64(d)))
+	if f.Aux > 0 {
+		low := (over<<12 | d&4095) >> lowShift(little.Uint32(old[f.Aux:]))
+		w := little.Uint32(b[f.Aux:])
+		little.PutUint32(b[f.Aux:], w&0xFFC003FF|uint32(low)&4095<<10)
+	}
+}

@@ -1,0 +1,115 @@
+package reference
+
+// guide foretells the values of fields of one element.
+type guide struct {
+	e *Element
+	l *Layout
+	m *Map
+
+	baseOld, baseNew int64 // the anchor asked for last
+	baseOK           bool
+}
+
+// What values count: equal values of kinds that count the same mean the same.
+const (
+	addresses = iota
+	places    // in the file
+	numbers   // of types
+)
+
+// space is what values of the kind count.
+func (k Kind) space() uint64 {
+	switch k {
+	case Back32, Name, Offset, Offset4, Offset24, Section64, TypeName, Inline, GoName, GoType:
+		return places
+	case TypeID:
+		return numbers
+	}
+	return addresses
+}
+
+// absolute says whether fields of the kind hold their value as it is.
+func (k Kind) absolute() bool {
+	switch k {
+	case Word, ConstWord, Site, Symbol, Wide32, TypeID:
+		return true
+	}
+	return false
+}
+
+// base is where the base at place off of old is in new.
+func (g *guide) base(off int64) int64 {
+	if !g.baseOK || off != g.baseOld {
+		n, ok := g.e.anchorAt(g.l, off)
+		if !ok {
+			n = g.m.at(off)
+		}
+		g.baseOld, g.baseNew, g.baseOK = off, n, true
+	}
+	return g.baseNew
+}
+
+// from is what the value of f is counted from in old. It is false where f lies
+// at no address, in which case it is no field.
+func (g *guide) from(f Field) (uint64, bool) {
+	switch {
+	case f.Kind == Switch32 || f.Kind == Base32 || f.Kind == Down32 || f.Kind == Extent32:
+		return address(g.e.segments, int64(f.Aux))
+	case f.Kind == Back32:
+		return uint64(f.Off), true
+	case f.Kind.space() == places:
+		return uint64(f.Aux), true
+	case f.Kind.absolute():
+		return 0, true
+	}
+	return address(g.e.segments, f.Off)
+}
+
+// to is what the value of f is counted from in new, where copy in takes it.
+func (g *guide) to(f Field, in Copy) (uint64, bool) {
+	at := f.Off - in.Old + in.New
+	switch {
+	case f.Kind == Switch32 || f.Kind == Extent32:
+		return address(g.l.segments, g.place(int64(f.Aux), in))
+	case f.Kind == Base32 || f.Kind == Down32:
+		return address(g.l.segments, g.base(int64(f.Aux)))
+	case f.Kind == Back32:
+		return uint64(at), true
+	case f.Kind.space() == places:
+		return uint64(g.base(int64(f.Aux))), true
+	case f.Kind.absolute():
+		return 0, true
+	}
+	return address(g.l.segments, at)
+}
+
+// move foretells where the thing is in new that value v of kind k of old
+// meant. Bytes of the copy in hand go where it takes them, others where the
+// map does.
+func (g *guide) move(k Kind, v uint64, in Copy) (uint64, bool) {
+	switch k.space() {
+	case places:
+		if v >= uint64(g.e.size) {
+			return 0, false
+		}
+		return uint64(g.place(int64(v), in)), true
+	case numbers:
+		return v, true
+	}
+	if off, ok := place(g.e.segments, v); ok {
+		return address(g.l.segments, g.place(off, in))
+	}
+	for i, x := range g.e.voids {
+		if v-x.addr < x.size {
+			return v - x.addr + g.l.voids[i], true
+		}
+	}
+	return 0, false
+}
+
+func (g *guide) place(off int64, in Copy) int64 {
+	if off >= in.Old && off-in.Old < in.Length {
+		return off - in.Old + in.New
+	}
+	return g.m.at(off)
+}

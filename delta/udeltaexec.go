@@ -1,0 +1,225 @@
+package delta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+// udeltaPiece is some bytes of the new file on their way to who reads it, or
+// the error that ends them.
+type udeltaPiece struct {
+	b     []byte
+	room  []byte // the window that b stands in
+	frame framePlace
+	err   error
+}
+
+// framePlace is what a position needs to know of the frame that its byte is in.
+type framePlace struct {
+	number           int64
+	patchAt, patchTo int64
+	outputAt         int64
+	outputTo         int64
+}
+
+func (f *udeltaFrame) place() framePlace {
+	return framePlace{f.number, f.patchAt, f.patchTo, f.outputAt, f.outputAt + int64(f.output)}
+}
+
+// udeltaExec turns frames into bytes.
+type udeltaExec struct {
+	old     io.ReaderAt
+	oldSize int64
+	predict udeltaPredict
+	cache   oldCache
+	skip    int64 // bytes of the new file that nobody wants
+
+	free chan []byte
+	out  chan udeltaPiece
+
+	// of the frame in hand
+	f       *udeltaFrame
+	at      int64 // place in new of the next byte
+	sum     uint32
+	changes []byte // those after the next one
+	until   int64  // unchanged bytes before the next one
+	value   byte
+	window  []byte // taken from free, if not nil
+	written int    // of window
+}
+
+// frame makes the bytes of f. Its columns were checked.
+func (x *udeltaExec) frame(ctx context.Context, f *udeltaFrame) error {
+	x.f, x.at, x.sum = f, f.outputAt, 0
+	x.changes = f.column[udeltaChanges]
+	x.nextChange()
+	ops, literals := f.iterate(x.oldSize), f.column[udeltaLiterals]
+	for {
+		op, err := ops.next()
+		if err != nil {
+			return err
+		}
+		if err := x.literals(ctx, literals[:op.gap]); err != nil {
+			return err
+		}
+		literals = literals[op.gap:]
+		if op.length == 0 {
+			return x.flush(ctx)
+		}
+		if err := x.copy(ctx, op); err != nil {
+			return err
+		}
+	}
+}
+
+func (x *udeltaExec) literals(ctx context.Context, b []byte) error {
+	for len(b) > 0 {
+		to, err := x.room(ctx, 1)
+		if err != nil {
+			return err
+		}
+		n := copy(to, b)
+		x.written += n
+		b = b[n:]
+	}
+	return nil
+}
+
+func (x *udeltaExec) copy(ctx context.Context, op udeltaOp) error {
+	for at, left := op.old, int64(op.length); left > 0; {
+		n := min(left, spanLeft(at))
+		to, err := x.room(ctx, int(n))
+		if err != nil {
+			return err
+		}
+		to = to[:n]
+		if err := x.cache.read(x.old, x.oldSize, to, at); err != nil {
+			return err
+		}
+		if x.predict != nil {
+			x.predict(to, at, x.at+int64(x.written))
+		}
+		x.change(to)
+		x.written += int(n)
+		at += n
+		left -= n
+	}
+	return nil
+}
+
+// change makes the changes of the frame in b, the next bytes copied.
+func (x *udeltaExec) change(b []byte) {
+	for x.until < int64(len(b)) {
+		b = b[x.until:]
+		b[0] += x.value
+		b = b[1:]
+		x.nextChange()
+	}
+	x.until -= int64(len(b))
+}
+
+func (x *udeltaExec) nextChange() {
+	if len(x.changes) == 0 {
+		x.until = maxUdeltaFile
+		return
+	}
+	v, n := number(x.changes)
+	x.until, x.value, x.changes = v, x.changes[n], x.changes[n+1:]
+}
+
+// room gives what is free of the window, at least n bytes, n being at most
+// udeltaSpan.
+func (x *udeltaExec) room(ctx context.Context, n int) ([]byte, error) {
+	if len(x.window)-x.written < n {
+		if err := x.send(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if x.window == nil {
+		select {
+		case x.window = <-x.free:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return x.window[x.written:], nil
+}
+
+// flush ends the frame: its last bytes are handed on once its checksum is
+// right.
+func (x *udeltaExec) flush(ctx context.Context) error {
+	if sum := crc32.Update(x.sum, castagnoli, x.window[:x.written]); sum != x.f.sum {
+		return corrupt(x.f.patchAt, fmt.Errorf("section F, frame %d: %w", x.f.number,
+			errors.New("its bytes do not have their checksum: the patch is damaged, or the old file has changed")))
+	}
+	return x.send(ctx)
+}
+
+// send hands the bytes in the window on.
+func (x *udeltaExec) send(ctx context.Context) error {
+	b := x.window[:x.written]
+	if len(b) == 0 {
+		return nil
+	}
+	x.sum = crc32.Update(x.sum, castagnoli, b)
+	x.at += int64(len(b))
+	if unwanted := int64(len(b)) - (x.at - x.skip); unwanted > 0 {
+		b = b[min(unwanted, int64(len(b))):]
+	}
+	x.written = 0
+	if len(b) == 0 {
+		return nil
+	}
+	p := udeltaPiece{b: b, room: x.window, frame: x.f.place()}
+	x.window = nil
+	select {
+	case x.out <- p:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// oldCache reads old in stretches, because neighbouring copies are often short.
+type oldCache struct {
+	slots [4]struct {
+		b  []byte
+		at int64
+	}
+	next int
+}
+
+const (
+	cacheStep = 16 << 10 // what is read for a short copy
+	cacheMost = 8 << 10  // copies from here on are read directly
+)
+
+// read fills to from old at a place. It does not reach over a multiple of
+// udeltaSpan.
+func (c *oldCache) read(old io.ReaderAt, size int64, to []byte, at int64) error {
+	for i := range c.slots {
+		s := &c.slots[i]
+		if at >= s.at && at+int64(len(to)) <= s.at+int64(len(s.b)) {
+			copy(to, s.b[at-s.at:])
+			return nil
+		}
+	}
+	if len(to) >= cacheMost {
+		return readAt(old, to, at)
+	}
+	s := &c.slots[c.next]
+	c.next = (c.next + 1) % len(c.slots)
+	if s.b == nil {
+		s.b = make([]byte, cacheStep)
+	}
+	s.b, s.at = s.b[:min(cacheStep, size-at)], at
+	if err := readAt(old, s.b, at); err != nil {
+		s.b = s.b[:0]
+		return err
+	}
+	copy(to, s.b)
+	return nil
+}

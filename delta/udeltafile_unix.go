@@ -1,0 +1,34 @@
+//go:build unix
+
+package delta
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapped maps a section of a regular file into memory, if s is one and has all
+// of its bytes. The file must not be cut while the map is in use.
+func mapped(s *io.SectionReader) (b []byte, free func(), ok bool) {
+	outer, at, size := s.Outer()
+	f, isFile := outer.(interface {
+		Fd() uintptr
+		Stat() (os.FileInfo, error)
+	})
+	if !isFile || size == 0 {
+		return nil, nil, false
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() < at+size {
+		return nil, nil, false
+	}
+	skip := at % int64(os.Getpagesize())
+	b, err = unix.Mmap(int(f.Fd()), at-skip, int(skip+size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, nil, false
+	}
+	whole := b
+	return b[skip:], func() { unix.Munmap(whole) }, true
+}

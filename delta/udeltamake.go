@@ -1,0 +1,271 @@
+package delta
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"math/bits"
+	"runtime"
+	"sync"
+
+	"github.com/updraft-ota/updraft/delta/internal/coder"
+	"github.com/updraft-ota/updraft/delta/internal/match"
+)
+
+// udeltaLevel is what a level means.
+type udeltaLevel struct {
+	match match.Level
+	coder coder.Level
+	caps  udeltaCaps
+	whole udeltaCaps // where most of new is not in old: a long way back to look pays
+}
+
+var udeltaLevels = map[Level]udeltaLevel{
+	Fast:    {match.Fast, coder.Fast, udeltaCaps{18, 20, 18, 26}, udeltaCaps{19, 20, 18, 26}},
+	Default: {match.Default, coder.Default, udeltaCaps{18, 20, 20, 26}, udeltaCaps{21, 22, 20, 26}},
+	Max:     {match.Max, coder.Max, udeltaCaps{20, 22, 22, 26}, udeltaCaps{21, 22, 22, 26}},
+}
+
+// capsFor gives the caps for a new file of which copies cover some, less where
+// it is too small for those of the level.
+func (l udeltaLevel) capsFor(newSize int64, copies []match.Copy) udeltaCaps {
+	covered := int64(0)
+	for _, c := range copies {
+		covered += c.Length
+	}
+	c := l.caps
+	if covered < newSize/2 {
+		c = l.whole
+	}
+	if newSize < 1<<24 {
+		// No byte of new makes more than two bytes, beside the numbers of
+		// a copy, which are worth several.
+		c.Raw = min(c.Raw, logUp(int(newSize)*2+udeltaSlack))
+		c.Coded = min(c.Coded, max(c.Raw+1, 10))
+		c.Output = min(c.Output, logUp(int(newSize)))
+	}
+	return c
+}
+
+func makeUdelta(ctx context.Context, dst io.Writer, old, new *io.SectionReader, level Level) (stats Stats, err error) {
+	if n := max(old.Size(), new.Size()); n > math.MaxInt/2 || n >= maxUdeltaFile {
+		return stats, fmt.Errorf("%w: a file of %d bytes, this machine can address %d", ErrTooLarge, n, min(int64(math.MaxInt/2), maxUdeltaFile))
+	}
+	oldBytes, free, err := wholeFile(ctx, "old file", old)
+	if err != nil {
+		return stats, err
+	}
+	defer free()
+	newBytes, free, err := wholeFile(ctx, "new file", new)
+	if err != nil {
+		return stats, err
+	}
+	defer free()
+	m := &udeltaMaker{old: oldBytes, new: newBytes, level: udeltaLevels[level], dst: dst}
+	err = m.run(ctx)
+	return m.stats, err
+}
+
+// udeltaMaker makes one patch.
+type udeltaMaker struct {
+	old, new []byte
+	level    udeltaLevel
+	dst      io.Writer
+	header   udeltaHeader
+	copies   []match.Copy
+	predict  udeltaPredict
+	stats    Stats
+	raw      [udeltaKinds]int64
+}
+
+func (m *udeltaMaker) run(ctx context.Context) error {
+	m.header = udeltaHeader{minor: udeltaMinor, oldSize: int64(len(m.old)), newSize: int64(len(m.new))}
+	var sums sync.WaitGroup
+	sums.Go(func() { m.header.oldSum = sha256.Sum256(m.old) })
+	sums.Go(func() { m.header.newSum = sha256.Sum256(m.new) })
+	same := bytes.Equal(m.old, m.new)
+	var err error
+	if same {
+		m.header.required = udeltaIdentical
+	} else {
+		m.copies, err = match.Find(ctx, m.old, m.new, match.Options{Level: m.level.match})
+	}
+	sums.Wait()
+	if err != nil {
+		return err
+	}
+	if !same {
+		m.header.caps = m.level.capsFor(m.header.newSize, m.copies)
+	}
+	m.stats.Memory = m.header.caps.memory(1)
+	if err := m.write(m.header.append(nil)); err != nil {
+		return err
+	}
+	if !same {
+		if err := m.frames(ctx); err != nil {
+			return err
+		}
+	}
+	end := binary.AppendUvarint(nil, uint64(m.stats.Frames))
+	if err := m.write(m.header.appendSection(nil, m.stats.PatchSize, udeltaEndSection, end)); err != nil {
+		return err
+	}
+	for kind, n := range m.raw {
+		m.stats.Streams = append(m.stats.Streams, Stream{udeltaKindNames[kind], n})
+	}
+	return nil
+}
+
+func (m *udeltaMaker) write(b []byte) error {
+	n, err := m.dst.Write(b)
+	m.stats.PatchSize += int64(n)
+	if err != nil {
+		return fmt.Errorf("write patch: %w", err)
+	}
+	return nil
+}
+
+// codedFrame is a frame and the body of its section.
+type codedFrame struct {
+	*udeltaFrame
+	body []byte
+}
+
+// frames writes all frames. They are planned one after the other, coded by as
+// many goroutines as may run, and written in order.
+func (m *udeltaMaker) frames(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	threads := runtime.GOMAXPROCS(0)
+	type job struct {
+		f    *udeltaFrame
+		done chan []codedFrame
+	}
+	work, order := make(chan job), make(chan job, threads)
+	all.Go(func() {
+		defer close(work)
+		defer close(order)
+		p := udeltaPlanner{m: m, to: int64(len(m.new)), limit: 1 << m.header.caps.Raw}
+		for p.at < p.to {
+			j := job{p.frame(), make(chan []codedFrame, 1)}
+			select {
+			case order <- j:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case work <- j:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	for range threads {
+		all.Go(func() {
+			for j := range work {
+				j.done <- m.code(j.f)
+			}
+		})
+	}
+	for j := range order {
+		select {
+		case coded := <-j.done:
+			if err := m.put(coded); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return ctx.Err()
+}
+
+// put writes frames that follow each other.
+func (m *udeltaMaker) put(frames []codedFrame) error {
+	for _, f := range frames {
+		if err := m.write(m.header.appendSection(nil, m.stats.PatchSize, udeltaFrameSection, f.body)); err != nil {
+			return err
+		}
+		m.stats.Frames++
+		m.stats.Ops += int64(f.ops)
+		for kind, c := range f.column {
+			m.raw[kind] += int64(len(c))
+		}
+	}
+	return nil
+}
+
+// code codes f, in halves if its section would be too long.
+func (m *udeltaMaker) code(f *udeltaFrame) []codedFrame {
+	if most := 1 << m.header.caps.Coded; entropy(f.column[udeltaLiterals])/2 <= most {
+		if body := m.codeWhole(f); len(body) <= most {
+			return []codedFrame{{f, body}}
+		}
+	}
+	total := 0
+	for _, c := range f.column {
+		total += len(c)
+	}
+	p := udeltaPlanner{m: m, at: f.outputAt, to: f.outputAt + int64(f.output), limit: total/2 + udeltaSlack}
+	var all []codedFrame
+	for p.at < p.to {
+		all = append(all, m.code(p.frame())...)
+	}
+	return all
+}
+
+// codeWhole gives the body of the section of f.
+func (m *udeltaMaker) codeWhole(f *udeltaFrame) []byte {
+	parts := make([]coder.Part, 0, udeltaKinds+f.ops)
+	for kind := range udeltaLiterals {
+		parts = append(parts, coder.Part{Kind: kind, Raw: f.column[kind]})
+	}
+	ops, known, literals := f.iterate(m.header.oldSize), newUdeltaKnown(&m.header), f.column[udeltaLiterals]
+	for {
+		op, err := ops.next()
+		if err != nil {
+			panic("delta: made a frame that cannot be read: " + err.Error())
+		}
+		ranges, beside := known.before(op)
+		for _, r := range ranges {
+			parts = append(parts, coder.Part{Kind: udeltaLiterals, Known: m.old[r.from:r.to]})
+		}
+		parts = append(parts, coder.Part{Kind: udeltaLiterals, Raw: literals[:op.gap], Beside: beside})
+		literals = literals[op.gap:]
+		if op.length == 0 {
+			break
+		}
+	}
+	return append(f.appendHead(nil), coder.Compress(m.level.coder, udeltaModels, parts)...)
+}
+
+// entropy is how many bytes b would take if each byte was coded by itself. What
+// has order takes less, seldom below half; so this tells, before it is tried,
+// that b is too much for a frame.
+func entropy(b []byte) int {
+	var counts [256]int
+	for _, c := range b {
+		counts[c]++
+	}
+	total := int64(0)
+	for _, n := range counts {
+		total += int64(n) * int64(logarithm(len(b))-logarithm(n))
+	}
+	return int(total >> 11)
+}
+
+// logarithm is the binary logarithm of n, roughly, in 256ths: in whole numbers,
+// because every machine must come to the same patch. Of 0 it is 0.
+func logarithm(n int) int {
+	if n == 0 {
+		return 0
+	}
+	whole := bits.Len(uint(n)) - 1
+	return whole<<8 + (n<<8>>whole - 1<<8)
+}

@@ -1,0 +1,106 @@
+package delta
+
+import (
+	"context"
+	"encoding"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+const udeltaStateVersion = 1
+
+// Mark gives the position after the last byte that Read gave.
+func (r *udeltaReader) Mark() (Position, error) {
+	if r.err != nil && r.err != io.EOF {
+		return Position{}, fmt.Errorf("mark udelta delta: %w", errNotMarked)
+	}
+	f := r.frame
+	if r.at == f.outputTo && !r.header.identical() {
+		if f.patchTo != f.patchAt {
+			f.number++
+		}
+		f.patchAt, f.outputAt = f.patchTo, f.outputTo
+	}
+	mid, err := r.hash.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		return Position{}, fmt.Errorf("mark udelta delta: %w", err)
+	}
+	pos := Position{Output: r.at, Patch: f.patchAt}
+	h := r.header
+	b := []byte{udeltaStateVersion}
+	b = binary.LittleEndian.AppendUint32(b, h.sum)
+	for _, v := range []int64{h.required, h.oldSize, h.newSize, f.number, f.outputAt} {
+		b = binary.AppendUvarint(b, uint64(v))
+	}
+	b = append(append(b, h.oldSum[:]...), h.newSum[:]...)
+	b = append(b, h.caps.Coded, h.caps.Raw, h.caps.Known, h.caps.Output)
+	b = append(b, mid...)
+	pos.State = binary.LittleEndian.AppendUint32(b, pos.checksum(b))
+	return pos, nil
+}
+
+// checksum is that of a position with state b.
+func (p Position) checksum(b []byte) uint32 {
+	var places [16]byte
+	binary.LittleEndian.PutUint64(places[:], uint64(p.Output))
+	binary.LittleEndian.PutUint64(places[8:], uint64(p.Patch))
+	return crc32.Update(crc32.Checksum(places[:], castagnoli), castagnoli, b)
+}
+
+func unusable(why error) error { return fmt.Errorf("%w: %v", ErrPosition, why) }
+
+// resumeUdelta goes on at pos.
+func resumeUdelta(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Reader, pos Position, limits Limits) (io.ReadCloser, error) {
+	h, at, mid, err := pos.parse()
+	if err != nil {
+		return nil, unusable(err)
+	}
+	if err := h.supported(); err != nil {
+		return nil, err
+	}
+	if limits.Size != AnySize && limits.Size != h.newSize {
+		return nil, unusable(fmt.Errorf("it is of a new file of %d bytes, expected %d", h.newSize, limits.Size))
+	}
+	source := &patchSource{src: patch, alive: ctx.Err, begin: limits.Frame, at: pos.Patch}
+	r, err := newUdeltaReader(ctx, old, oldSize, source, h, limits, at)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(mid); err != nil {
+		return nil, unusable(err)
+	}
+	r.at = pos.Output
+	return r, nil
+}
+
+// parse gives what Mark wrote down.
+func (p Position) parse() (h *udeltaHeader, at framePlace, mid []byte, err error) {
+	n := len(p.State) - 4
+	if n < 5 || n+4 > MaxState || binary.LittleEndian.Uint32(p.State[n:]) != p.checksum(p.State[:n]) {
+		return nil, at, nil, errors.New("it is damaged: its checksum does not fit")
+	}
+	if v := p.State[0]; v != udeltaStateVersion {
+		return nil, at, nil, fmt.Errorf("it has version %d, this is version %d", v, udeltaStateVersion)
+	}
+	h = &udeltaHeader{sum: binary.LittleEndian.Uint32(p.State[1:])}
+	f := fields{b: p.State[5:n]}
+	h.required, h.oldSize, h.newSize = f.number(), f.number(), f.number()
+	at = framePlace{number: f.number(), patchAt: p.Patch, patchTo: p.Patch, outputAt: f.number()}
+	at.outputTo = at.outputAt
+	f.bytes(h.oldSum[:])
+	f.bytes(h.newSum[:])
+	var caps [4]byte
+	f.bytes(caps[:])
+	h.caps = udeltaCaps{caps[0], caps[1], caps[2], caps[3]}
+	switch {
+	case f.bad != nil:
+		return nil, at, nil, f.bad
+	case !h.caps.within(udeltaMost) || h.oldSize >= maxUdeltaFile || h.newSize >= maxUdeltaFile ||
+		p.Output > h.newSize || at.outputAt > p.Output || p.Patch < 0:
+		return nil, at, nil, errors.New("its figures do not fit together")
+	}
+	return h, at, f.b, nil
+}

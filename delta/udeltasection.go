@@ -1,0 +1,97 @@
+package delta
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+)
+
+// A section is
+//
+//	u8 type, u length, length bytes, u32 CRC-32C
+//
+// The checksum is over the header's own checksum, the place of the section in
+// the patch (u64), type, length and bytes. So a section of another patch, or
+// in another place, is not taken for the right one.
+
+// sectionSeed begins the checksum of the section at a place.
+func (h *udeltaHeader) sectionSeed(at int64) uint32 {
+	var b [12]byte
+	binary.LittleEndian.PutUint32(b[:], h.sum)
+	binary.LittleEndian.PutUint64(b[4:], uint64(at))
+	return crc32.Checksum(b[:], castagnoli)
+}
+
+// appendSection appends the section that stands at a place in the patch.
+func (h *udeltaHeader) appendSection(b []byte, at int64, kind byte, body []byte) []byte {
+	start := len(b)
+	b = append(binary.AppendUvarint(append(b, kind), uint64(len(body))), body...)
+	return binary.LittleEndian.AppendUint32(b, crc32.Update(h.sectionSeed(at), castagnoli, b[start:]))
+}
+
+// udeltaSection is a section as it was read.
+type udeltaSection struct {
+	kind    byte
+	at, end int64 // places in the patch
+	body    []byte
+}
+
+// section reads the next section. Its body stands in room, which grows to what
+// the header allows at most.
+func (p *patchSource) section(h *udeltaHeader, room *[]byte) (udeltaSection, error) {
+	if p.begin != nil {
+		p.begin(p.at)
+	}
+	s := udeltaSection{at: p.at}
+	head := make([]byte, 1, 16)
+	if err := p.fill(head); err != nil {
+		return s, err
+	}
+	s.kind = head[0]
+	most := int64(1) << h.caps.Coded
+	switch s.kind {
+	case udeltaFrameSection:
+	case udeltaEndSection:
+		most = 9
+	default:
+		return s, corrupt(s.at, fmt.Errorf("a section of unknown type %#x", s.kind))
+	}
+	n, head, err := p.number(head)
+	if err != nil {
+		return s, err
+	}
+	if n > most {
+		return s, corrupt(s.at, fmt.Errorf("section %c of %d bytes, the header allows %d", s.kind, n, most))
+	}
+	b := grown(room, int(n)+4)
+	if err := p.fill(b); err != nil {
+		return s, err
+	}
+	s.end, s.body = p.at, b[:n]
+	sum := crc32.Update(crc32.Update(h.sectionSeed(s.at), castagnoli, head), castagnoli, s.body)
+	if binary.LittleEndian.Uint32(b[n:]) != sum {
+		return s, corrupt(s.at, fmt.Errorf("section %c: damaged, or of another patch: its checksum does not fit", s.kind))
+	}
+	return s, nil
+}
+
+// grown gives n bytes of what room points to, which it makes larger if need be.
+func grown(room *[]byte, n int) []byte {
+	if cap(*room) < n {
+		*room = make([]byte, n)
+	}
+	return (*room)[:n]
+}
+
+// end checks the last section of a patch with that many frames.
+func (s udeltaSection) checkEnd(frames int64) error {
+	n, length := number(s.body)
+	switch {
+	case length == 0 || length != len(s.body):
+		return corrupt(s.at, errors.New("section Z: not one number"))
+	case n != frames:
+		return corrupt(s.at, fmt.Errorf("section Z: the patch has %d frames, %d were read", n, frames))
+	}
+	return nil
+}
