@@ -21,6 +21,7 @@ func Builtin(c Config) map[string]engine.Verb {
 	return map[string]engine.Verb{
 		"compat":  {New: func() any { return &Compat{c: &c} }, Class: engine.Pure},
 		"fetch":   {New: func() any { return &Fetch{c: &c} }, Class: engine.Pure, Outputs: map[string]engine.Type{"version": engine.String, "size": engine.Int, "sha256": engine.String, "delta": engine.Bool}},
+		"inflate": {New: func() any { return &Inflate{c: &c} }, Class: engine.Pure},
 		"patch":   {New: func() any { return &Patch{c: &c} }, Class: engine.Pure},
 		"verify":  {New: func() any { return &Verify{c: &c} }, Class: engine.Pure},
 		"install": {New: func() any { return &Install{c: &c} }, Class: engine.Resumable, Outputs: map[string]engine.Type{"size": engine.Int, "sha256": engine.String}},

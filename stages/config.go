@@ -2,7 +2,7 @@
 // code: one file a verb, one line each in [Builtin].
 //
 // A verb's exported fields are its fields in a workflow, and their comments are
-// its page in the reference. Filters (fetch, patch, verify) give bytes that
+// its page in the reference. Filters (fetch, inflate, patch, verify) give bytes that
 // flow through once; install takes them; confirm proves the result.
 package stages
 

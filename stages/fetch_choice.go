@@ -173,7 +173,7 @@ func (f *Fetch) unusable(t *engine.Task, art *trust.Artifact, d trust.Delta, hav
 	if need, limit := format.Need(d.BaseSize, art.Size), f.c.DeltaMemory; need > limit {
 		return fmt.Sprintf("needs %d bytes of memory, the limit is %d", need, limit)
 	}
-	if t.Planning() {
+	if t.Planning() || format.Streams() {
 		return ""
 	}
 	// It lies whole in the workspace before it is used.

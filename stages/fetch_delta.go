@@ -14,9 +14,10 @@ import (
 	"github.com/updraft-ota/updraft/internal/trust"
 )
 
-// patched is an artifact made from a base on the device and a patch. Open brings
-// the whole patch into the workspace and checks it and the base. A stream
-// that goes on in the middle is decoded from its start, which costs time but no
+// patched is an artifact made from a base on the device and a patch. A format
+// that streams is applied as it comes. Of any other, Open brings
+// the whole patch into the workspace and checks it and the base; a stream
+// that goes on in the middle is then decoded from its start, which costs time but no
 // network.
 type patched struct {
 	c      *Config
@@ -46,6 +47,9 @@ func (p *patched) Cost() []engine.Effect {
 	if costly, ok := p.patch.(engine.Costly); ok {
 		all = costly.Cost()
 	}
+	if p.format.Streams() {
+		return all
+	}
 	space := engine.Effect{Kind: "space", Bytes: p.patch.Size(), Certainty: engine.Exact, Undo: "removed when the run ends", Detail: "patch stored before use"}
 	if space.Bytes < 0 {
 		space.Bytes, space.Certainty = 0, engine.Unknown
@@ -54,6 +58,9 @@ func (p *patched) Cost() []engine.Effect {
 }
 
 func (p *patched) Open(ctx context.Context, at engine.State) (engine.Stream, error) {
+	if p.format.Streams() {
+		return p.openFlow(ctx, at)
+	}
 	name, err := spool(ctx, p.t, p.patch, "patch")
 	if missing(err) {
 		return nil, p.useless(ctx, err)
@@ -97,26 +104,10 @@ type patchedStream struct {
 
 func (s *patchedStream) start(name string) (err error) {
 	p := s.p
-	if s.base, err = openBase(s.ctx, p.t, p.base); err != nil {
-		if errors.Is(err, errNoBase) {
-			return p.useless(s.ctx, err)
-		}
+	var size int64
+	if s.base, size, err = p.openBase(s.ctx); err != nil {
 		return err
 	}
-	size := p.baseSize
-	if size < 0 {
-		size = s.base.Size()
-	}
-	if p.baseSHA256 != "" && !p.proven {
-		sums, err := prefixes(s.ctx, p.t, s.base, []int64{size})
-		if err != nil {
-			return err
-		}
-		if sums[size] != p.baseSHA256 {
-			return p.useless(s.ctx, fmt.Errorf("the first %d bytes of %s are not the base of the delta", size, p.base))
-		}
-	}
-	p.proven = false // by the next Open it is long ago
 	if s.file, err = p.t.Files().OpenFile(name, os.O_RDONLY, 0); err != nil {
 		return fmt.Errorf("open patch: %w", err)
 	}
@@ -125,15 +116,50 @@ func (s *patchedStream) start(name string) (err error) {
 		return fmt.Errorf("open patch: %w", err)
 	}
 	s.new, err = p.format.NewReader(s.ctx, s.base, size, io.NewSectionReader(s.file, 0, length), delta.Limits{Memory: p.c.DeltaMemory, Size: p.size})
-	return s.judge(err)
+	return p.judge(s.ctx, err)
+}
+
+// openBase opens the base and checks that it is the right one. The reader is
+// there to be closed also with an error, or nil.
+func (p *patched) openBase(ctx context.Context) (*device.Reader, int64, error) {
+	r, err := openBase(ctx, p.t, p.base)
+	if errors.Is(err, errNoBase) {
+		err = p.useless(ctx, err)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	size := p.baseSize
+	if size < 0 {
+		size = r.Size()
+	}
+	if p.baseSHA256 != "" && !p.proven {
+		sums, err := prefixes(ctx, p.t, r, []int64{size})
+		if err != nil {
+			return r, size, err
+		}
+		if sums[size] != p.baseSHA256 {
+			return r, size, p.useless(ctx, fmt.Errorf("the first %d bytes of %s are not the base of the delta", size, p.base))
+		}
+	}
+	p.proven = false // by the next Open it is long ago
+	return r, size, nil
 }
 
 // judge gives up the delta if its own bytes are to blame.
-func (s *patchedStream) judge(err error) error {
+func (p *patched) judge(ctx context.Context, err error) error {
 	if errors.Is(err, delta.ErrCorrupt) || errors.Is(err, delta.ErrTooLarge) {
-		return s.p.useless(s.ctx, err)
+		return p.useless(ctx, err)
 	}
 	return err
+}
+
+// right gives io.EOF if what was made has the promised digest.
+func (p *patched) right(ctx context.Context, sum *trust.Digest) error {
+	if got := sum.Sum(); p.digest != "" && got != p.digest {
+		return p.useless(ctx, &engine.Failure{Code: "digest", Err: fmt.Errorf("the delta gives the SHA-256 %s, want %s", got, p.digest)})
+	}
+	return io.EOF
 }
 
 // skip decodes up to where an earlier stream stood.
@@ -164,11 +190,9 @@ func (s *patchedStream) Read(p []byte) (int, error) {
 		err = errors.Join(err, sumErr)
 	}
 	if err == io.EOF {
-		if got := s.sum.Sum(); s.p.digest != "" && got != s.p.digest {
-			err = s.p.useless(s.ctx, &engine.Failure{Code: "digest", Err: fmt.Errorf("the delta gives the SHA-256 %s, want %s", got, s.p.digest)})
-		}
+		err = s.p.right(s.ctx, s.sum)
 	} else {
-		err = s.judge(err)
+		err = s.p.judge(s.ctx, err)
 	}
 	s.ended = err
 	return n, err

@@ -45,6 +45,12 @@ type release struct {
 
 func newRelease(t testing.TB, r *rig) *release {
 	t.Helper()
+	return newReleaseWith(t, r, "zstd")
+}
+
+// newReleaseWith has a delta in another format, at the same address.
+func newReleaseWith(t testing.TB, r *rig, format string) *release {
+	t.Helper()
 	key, public, err := trust.NewKey(zeros(1))
 	if err != nil {
 		t.Fatal(err)
@@ -53,13 +59,13 @@ func newRelease(t testing.TB, r *rig) *release {
 	body := bytes.Clone(base[:2<<20])
 	copy(body[1<<20:], fill(300<<10, 4))
 	rel := &release{key: key, public: public, base: base, body: body, files: map[string][]byte{}, etag: `"1"`}
-	patch := makePatch(t, base[:2<<20], body)
+	patch := makePatch(t, format, base[:2<<20], body)
 	rel.files["/image.bin"], rel.files["/image.zst"] = body, patch
 	rel.manifest = trust.Release{Name: "gateway", Version: "2.0", SecurityVersion: 5, Artifacts: []trust.Artifact{{
 		Name: "image", Size: int64(len(body)), SHA256: hexOf(body), URL: "image.bin?" + canary,
 		Deltas: []trust.Delta{
-			{Format: "vcdiff", URL: "image.vcdiff", Size: 10, SHA256: hexOf(nil), BaseSize: 1, BaseSHA256: hexOf(base[:1])},
-			{Format: "zstd", URL: "image.zst?" + canary, Size: int64(len(patch)), SHA256: hexOf(patch), BaseSize: 2 << 20, BaseSHA256: hexOf(base[:2<<20])},
+			{Format: "unheard-of", URL: "image.vcdiff", Size: 10, SHA256: hexOf(nil), BaseSize: 1, BaseSHA256: hexOf(base[:1])},
+			{Format: format, URL: "image.zst?" + canary, Size: int64(len(patch)), SHA256: hexOf(patch), BaseSize: 2 << 20, BaseSHA256: hexOf(base[:2<<20])},
 		},
 	}}}
 	rel.sign(t)
@@ -79,9 +85,9 @@ func newRelease(t testing.TB, r *rig) *release {
 	return rel
 }
 
-func makePatch(t testing.TB, base, body []byte) []byte {
+func makePatch(t testing.TB, name string, base, body []byte) []byte {
 	t.Helper()
-	format, err := delta.Lookup("zstd")
+	format, err := delta.Lookup(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +176,7 @@ func TestRelease(t *testing.T) {
 		{"the delta gives something else", func(t *testing.T, r *rig, rel *release) {
 			other := bytes.Clone(rel.body)
 			other[0]++
-			rel.patch(t, makePatch(t, rel.base[:2<<20], other))
+			rel.patch(t, makePatch(t, "zstd", rel.base[:2<<20], other))
 		}, "", viaDelta + " image.bin", "the delta gives the SHA-256"},
 		{"the delta is no delta", func(t *testing.T, r *rig, rel *release) { rel.patch(t, fill(1000, 7)) }, "", viaDelta + " image.bin", "corrupt delta"},
 		{"the delta has other bytes", func(_ *testing.T, r *rig, rel *release) {
@@ -285,10 +291,11 @@ func (rel *release) patch(t testing.TB, patch []byte) {
 // TestResumeInAnotherProcess stops at progress events, loses power, and
 // begins with a new engine. The server has another release after the first stop.
 func TestResumeInAnotherProcess(t *testing.T) {
-	for _, full := range []bool{false, true} {
-		t.Run(fmt.Sprintf("full=%v", full), func(t *testing.T) {
+	for _, way := range []string{"zstd", "udelta", "full"} {
+		t.Run(way, func(t *testing.T) {
 			r := newRig(t)
-			rel := newRelease(t, r)
+			full := way == "full"
+			rel := newReleaseWith(t, r, map[bool]string{true: "zstd", false: way}[full])
 			if full {
 				r.put(t, "/dev/a.img", nil)
 			}

@@ -93,7 +93,7 @@ func TestVerify(t *testing.T) {
 func TestPatch(t *testing.T) {
 	base := fill(1<<20, 3)
 	body := append(bytes.Clone(base[:700_000]), fill(100_000, 4)...)
-	patch := makePatch(t, base, body)
+	patch := makePatch(t, "zstd", base, body)
 	for _, tt := range []struct {
 		name  string
 		patch Patch
