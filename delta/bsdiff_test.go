@@ -84,7 +84,7 @@ func look(t *testing.T, program string) string {
 }
 
 func TestVcdiffIsNotMade(t *testing.T) {
-	_, err := lookup(t, "vcdiff").Make(t.Context(), io.Discard, section(nil), section(nil), Options{})
+	_, err := Make(t.Context(), lookup(t, "vcdiff"), io.Discard, section(nil), section(nil), Options{})
 	want := "make vcdiff delta: the format can be applied, not made: unsupported operation"
 	if !errors.Is(err, errors.ErrUnsupported) || err.Error() != want {
 		t.Errorf("Make = %v, want %s", err, want)

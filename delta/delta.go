@@ -1,6 +1,6 @@
 // Package delta makes and applies binary differences between two files.
 //
-// [Lookup] gives a [Format] by the name that workflows use. [Format.Make]
+// [Lookup] gives a [Format] by the name that workflows use. [Make]
 // writes a patch that turns an old file into a new one; [Format.NewReader]
 // reads the new file from the old one and the patch, front to back, once.
 //
@@ -109,7 +109,7 @@ type Options struct {
 	Level Level
 }
 
-// Stats tells what [Format.Make] made. All figures are bytes.
+// Stats tells what [Make] made. All figures are bytes.
 type Stats struct {
 	OldSize, NewSize, PatchSize int64
 	// Memory is what applying the patch needs: at most what [Format.Need]
@@ -133,9 +133,6 @@ type Stream struct {
 // goroutines. Only [Lookup] makes one that works.
 type Format struct {
 	name string
-	// make fills in PatchSize, and Memory and what follows it if they are not
-	// what need says.
-	make func(ctx context.Context, dst io.Writer, old, new *io.SectionReader, level Level) (Stats, error)
 	open func(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Reader, limits Limits) (io.ReadCloser, error)
 	need func(oldSize, newSize int64) int64
 	// resume is nil in formats that do not stream.
@@ -143,10 +140,10 @@ type Format struct {
 }
 
 var formats = map[string]Format{
-	"bsdiff": {name: "bsdiff", make: makeBsdiff, open: openBsdiff, need: needBsdiff},
-	"udelta": {name: "udelta", make: makeUdelta, open: openUdelta, need: needUdelta, resume: resumeUdelta},
-	"vcdiff": {name: "vcdiff", make: makeVcdiff, open: openVcdiff, need: needVcdiff},
-	"zstd":   {name: "zstd", make: makeZstd, open: openZstd, need: needZstd},
+	"bsdiff": {name: "bsdiff", open: openBsdiff, need: needBsdiff},
+	"udelta": {name: "udelta", open: openUdelta, need: needUdelta, resume: resumeUdelta},
+	"vcdiff": {name: "vcdiff", open: openVcdiff, need: needVcdiff},
+	"zstd":   {name: "zstd", open: openZstd, need: needZstd},
 }
 
 // Lookup gives the format of that name. The error names those that there are.
@@ -177,12 +174,12 @@ func (f Format) Need(oldSize, newSize int64) int64 {
 // are [ErrTooLarge]; after any error, what dst got is of no use.
 //
 // The positions of old and new are neither used nor moved.
-func (f Format) Make(ctx context.Context, dst io.Writer, old, new *io.SectionReader, opts Options) (Stats, error) {
+func Make(ctx context.Context, f Format, dst io.Writer, old, new *io.SectionReader, opts Options) (Stats, error) {
 	level, err := ParseLevel(string(opts.Level))
 	if err != nil {
 		return Stats{}, err
 	}
-	stats, err := f.make(ctx, dst, old, new, level)
+	stats, err := maker(f.name)(ctx, dst, old, new, level)
 	if err != nil {
 		return Stats{}, fmt.Errorf("make %s delta: %w", f.name, err)
 	}
@@ -191,6 +188,24 @@ func (f Format) Make(ctx context.Context, dst io.Writer, old, new *io.SectionRea
 		stats.Memory = f.need(old.Size(), new.Size())
 	}
 	return stats, nil
+}
+
+// A make function fills in PatchSize, and Memory and what follows it if they
+// are not what need says.
+type makeFunc func(ctx context.Context, dst io.Writer, old, new *io.SectionReader, level Level) (Stats, error)
+
+// maker is no field of the table of formats, as Make is no method, so that a
+// program which only applies deltas does not carry what makes them.
+func maker(format string) makeFunc {
+	switch format {
+	case "bsdiff":
+		return makeBsdiff
+	case "udelta":
+		return makeUdelta
+	case "vcdiff":
+		return makeVcdiff
+	}
+	return makeZstd
 }
 
 // NewReader gives the new file as a stream, made from the first oldSize bytes

@@ -54,7 +54,7 @@ func lookup(t testing.TB, name string) Format {
 func mustMake(t testing.TB, f Format, old, upd []byte, level Level) []byte {
 	t.Helper()
 	var patch bytes.Buffer
-	stats, err := f.Make(t.Context(), &patch, section(old), section(upd), Options{Level: level})
+	stats, err := Make(t.Context(), f, &patch, section(old), section(upd), Options{Level: level})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestParseLevel(t *testing.T) {
 	if _, err := ParseLevel("9"); err == nil || err.Error() != want {
 		t.Errorf("ParseLevel(9) = %v, want %s", err, want)
 	}
-	_, err := lookup(t, "zstd").Make(t.Context(), io.Discard, section(nil), section(nil), Options{Level: "9"})
+	_, err := Make(t.Context(), lookup(t, "zstd"), io.Discard, section(nil), section(nil), Options{Level: "9"})
 	if err == nil || err.Error() != want {
 		t.Errorf("Make = %v, want %s", err, want)
 	}
@@ -246,7 +246,7 @@ func TestTooLarge(t *testing.T) {
 		}
 		// A reader that nobody may read: the sizes alone must decide.
 		huge := io.NewSectionReader(readerAt(nil), 0, 512<<20)
-		if _, err := f.Make(t.Context(), io.Discard, huge, section(upd), Options{}); !errors.Is(err, ErrTooLarge) {
+		if _, err := Make(t.Context(), f, io.Discard, huge, section(upd), Options{}); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("Make: %v, want ErrTooLarge", err)
 		}
 		most := Limits{Memory: math.MaxInt64, Size: int64(len(upd))}
@@ -272,7 +272,7 @@ func TestFailingFiles(t *testing.T) {
 		f := lookup(t, name)
 		patch := mustMake(t, f, old, upd, Default)
 		making := func(ctx context.Context, dst io.Writer, old, upd *io.SectionReader) error {
-			_, err := f.Make(ctx, dst, old, upd, Options{})
+			_, err := Make(ctx, f, dst, old, upd, Options{})
 			return err
 		}
 		applying := func(ctx context.Context, old *io.SectionReader, patch io.Reader) error {
@@ -358,7 +358,7 @@ func BenchmarkMake(b *testing.B) {
 				var stats Stats
 				for b.Loop() {
 					var err error
-					if stats, err = f.Make(b.Context(), io.Discard, section(old), section(upd), Options{Level: level}); err != nil {
+					if stats, err = Make(b.Context(), f, io.Discard, section(old), section(upd), Options{Level: level}); err != nil {
 						b.Fatal(err)
 					}
 				}

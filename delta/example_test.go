@@ -21,7 +21,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	var patch bytes.Buffer
-	stats, err := format.Make(ctx, &patch,
+	stats, err := delta.Make(ctx, format, &patch,
 		io.NewSectionReader(old, 0, old.Size()), io.NewSectionReader(new, 0, new.Size()), delta.Options{})
 	if err != nil {
 		log.Fatal(err)

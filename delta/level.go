@@ -2,7 +2,7 @@ package delta
 
 import "fmt"
 
-// Level is how hard [Format.Make] looks for a small patch. It changes nothing
+// Level is how hard [Make] looks for a small patch. It changes nothing
 // about applying.
 type Level string
 

@@ -33,7 +33,7 @@ var udeltaModels = []coder.Kind{
 	udeltaLengths:   {LC: 1},
 	udeltaDiagonals: {LC: 1},
 	udeltaChanges:   {LC: 3},
-	udeltaLiterals:  {LC: 3},
+	udeltaLiterals:  {LC: 3, Expect: true},
 }
 
 const (

@@ -217,7 +217,7 @@ func TestUdeltaMemoryLimit(t *testing.T) {
 	old, upd := pair(100_000)
 	f := lookup(t, "udelta")
 	var patch bytes.Buffer
-	stats, err := f.Make(t.Context(), &patch, section(old), section(upd), Options{})
+	stats, err := Make(t.Context(), f, &patch, section(old), section(upd), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

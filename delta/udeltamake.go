@@ -98,6 +98,12 @@ func (m *udeltaMaker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return m.patch(ctx)
+}
+
+// patch writes the patch that makes new by copies.
+func (m *udeltaMaker) patch(ctx context.Context) error {
+	same := m.header.identical()
 	if !same {
 		m.header.caps = m.level.capsFor(m.header.newSize, m.copies)
 	}

@@ -93,7 +93,7 @@ func makePatch(t testing.TB, name string, base, body []byte) []byte {
 	}
 	section := func(b []byte) *io.SectionReader { return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))) }
 	var out bytes.Buffer
-	if _, err := format.Make(t.Context(), &out, section(base), section(body), delta.Options{Level: delta.Fast}); err != nil {
+	if _, err := delta.Make(t.Context(), format, &out, section(base), section(body), delta.Options{Level: delta.Fast}); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()

@@ -81,7 +81,7 @@ func (p *program) diff(ctx context.Context, oldName, newName, patchName, formatN
 	began := time.Now()
 	err = p.output(patchName, func(w io.Writer) error {
 		var err error
-		stats, err = format.Make(ctx, w, older, newer, delta.Options{Level: level})
+		stats, err = delta.Make(ctx, format, w, older, newer, delta.Options{Level: level})
 		return err
 	})
 	if err != nil {

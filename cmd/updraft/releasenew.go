@@ -266,7 +266,7 @@ func (r *newRelease) delta(ctx context.Context, base namedFile, a *trust.Artifac
 		return err
 	}
 	sum := sha256.New()
-	_, err = r.format.Make(ctx, io.MultiWriter(out, sum), older, newer, delta.Options{Level: r.level})
+	_, err = delta.Make(ctx, r.format, io.MultiWriter(out, sum), older, newer, delta.Options{Level: r.level})
 	if err != nil {
 		return out.abort(fmt.Errorf("delta of %s from %s: %w", a.Name, base.file, err))
 	}

@@ -48,10 +48,10 @@ const (
 
 // Options are the settings of [Find]. The zero value is usable.
 //
-// Beside the files, the index takes about half of old and new together at
-// [Default], a quarter at [Fast] and two and a half times old and new together
-// at [Max], and while it is built half as much again; a few megabytes per
-// thread come to that.
+// Beside the files, which should be mapped, the index takes about half of old
+// and new together at [Default], a quarter at [Fast] and two and a half times
+// both at [Max]; while it is built it is up to twice that. Each thread adds a
+// few megabytes.
 type Options struct {
 	Level   Level
 	Threads int // goroutines at work at once; 0 means GOMAXPROCS

@@ -19,6 +19,7 @@ func (s *scanner) words(k Kind) {
 // from the start of code that rise from one to the next by less than 1 MiB.
 func (s *scanner) isListed(p int64) bool {
 	last, ok := s.uint32(p - 16)
+	ok = ok && last>>31 != 0
 	for q := p - 12; ok && q <= p+16; q += 4 {
 		var v uint32
 		if v, ok = s.uint32(q); last-v >= 1<<20 || v>>31 == 0 {
@@ -26,7 +27,7 @@ func (s *scanner) isListed(p int64) bool {
 		}
 		last = v
 	}
-	return ok && last>>31 != 0 && s.e.mapped(s.e.code[0].lo+uint64(^last))
+	return ok && s.e.mapped(s.e.code[0].lo+uint64(^last))
 }
 
 // word is the first place from off on whose address is a multiple of 8.
@@ -111,6 +112,24 @@ func (s *scanner) table() {
 		v, ok := s.uint32(p)
 		if t := s.address(p) + uint64(int64(int32(v))); ok && t-s.g.addr >= size && s.e.mapped(t) {
 			s.add(p, Table32, 0)
+		}
+	}
+}
+
+// debug finds addresses of code at any place. Where two could be that share
+// bytes, it is the first.
+func (s *scanner) debug() {
+	last := s.lo - 8
+	for p := max(s.lo-7, s.g.lo); p < s.hi; p++ {
+		v, ok := s.uint64(p)
+		if !ok {
+			return
+		}
+		if v >= 1<<16 && s.e.inCode(v) {
+			if p-last >= 8 {
+				s.add(p, DebugWord, 0)
+			}
+			last = p
 		}
 	}
 }

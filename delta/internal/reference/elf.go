@@ -32,6 +32,7 @@ const (
 	sectionWritable = 1
 	sectionLoaded   = 2
 	sectionCode     = 4
+	sectionPacked   = 0x800
 )
 
 var little = binary.LittleEndian

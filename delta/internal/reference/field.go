@@ -14,7 +14,7 @@ func (f Field) value(b, old []byte, origin uint64) uint64 {
 		return origin + 4 + uint64(int64(int32(little.Uint32(b))))
 	case Wide32:
 		return uint64(int64(int32(little.Uint32(b))))
-	case Word, ConstWord, Site, Symbol:
+	case Word, ConstWord, Site, DebugWord, Symbol:
 		return little.Uint64(b)
 	case Section64:
 		return origin + little.Uint64(b)
@@ -31,8 +31,6 @@ func (f Field) value(b, old []byte, origin uint64) uint64 {
 		return origin + uint64(int64(int32(little.Uint32(b))))
 	case Down32:
 		return origin + uint64(int64(^int32(little.Uint32(b))))
-	case Extent32:
-		return origin + uint64(little.Uint32(b)) - 1
 	case Back32:
 		return origin - uint64(little.Uint32(b))
 	case Offset4:
@@ -51,7 +49,7 @@ func (f Field) set(b, old []byte, origin, v uint64) {
 		little.PutUint32(b, uint32(v-origin-4))
 	case Wide32:
 		little.PutUint32(b, uint32(v))
-	case Word, ConstWord, Site, Symbol:
+	case Word, ConstWord, Site, DebugWord, Symbol:
 		little.PutUint64(b, v)
 	case Section64:
 		little.PutUint64(b, v-origin)
@@ -61,8 +59,6 @@ func (f Field) set(b, old []byte, origin, v uint64) {
 		f.setPage(b, old, origin, v)
 	case Down32:
 		little.PutUint32(b, ^uint32(v-origin))
-	case Extent32:
-		little.PutUint32(b, uint32(v-origin+1))
 	case Back32:
 		little.PutUint32(b, uint32(origin-v))
 	case Offset4:

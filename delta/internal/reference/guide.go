@@ -31,7 +31,7 @@ func (k Kind) space() uint64 {
 // absolute says whether fields of the kind hold their value as it is.
 func (k Kind) absolute() bool {
 	switch k {
-	case Word, ConstWord, Site, Symbol, Wide32, TypeID:
+	case Word, ConstWord, Site, DebugWord, Symbol, Wide32, TypeID:
 		return true
 	}
 	return false
@@ -53,7 +53,7 @@ func (g *guide) base(off int64) int64 {
 // at no address, in which case it is no field.
 func (g *guide) from(f Field) (uint64, bool) {
 	switch {
-	case f.Kind == Switch32 || f.Kind == Base32 || f.Kind == Down32 || f.Kind == Extent32:
+	case f.Kind == Switch32 || f.Kind == Base32 || f.Kind == Down32:
 		return address(g.e.segments, int64(f.Aux))
 	case f.Kind == Back32:
 		return uint64(f.Off), true
@@ -69,7 +69,7 @@ func (g *guide) from(f Field) (uint64, bool) {
 func (g *guide) to(f Field, in Copy) (uint64, bool) {
 	at := f.Off - in.Old + in.New
 	switch {
-	case f.Kind == Switch32 || f.Kind == Extent32:
+	case f.Kind == Switch32:
 		return address(g.l.segments, g.place(int64(f.Aux), in))
 	case f.Kind == Base32 || f.Kind == Down32:
 		return address(g.l.segments, g.base(int64(f.Aux)))

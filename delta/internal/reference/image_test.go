@@ -172,7 +172,8 @@ func noise(r *rand.Rand, machine uint16, n int) []byte {
 	}
 	return image(machine, elfFixed, codePiece(code), constPiece(".rodata", constants),
 		piece{name: ".eh_frame", kind: 1, flags: sectionLoaded, addr: 0x4A0000, data: frames},
-		dataPiece(constants), piece{name: ".BTF", kind: 1, data: typeInfo(r, n)}, goTable(r, n/64))
+		dataPiece(constants), piece{name: ".BTF", kind: 1, data: typeInfo(r, n)}, goTable(r, n/64),
+		piece{name: ".debug_info", kind: 1, data: constants[1:]})
 }
 
 // typeInfo is BTF with about n bytes of types.

@@ -62,6 +62,8 @@ const (
 	ConstWord
 	// Site is an address in 8 bytes that says where a relocation applies.
 	Site
+	// DebugWord is an address in 8 bytes of information for debuggers.
+	DebugWord
 	// Symbol is an address in 8 bytes of a symbol table.
 	Symbol
 	// Table32 is a 32-bit distance to an address, from the start of the field.
@@ -70,8 +72,6 @@ const (
 	Switch32
 	// Frame32 is Table32 in an unwind record.
 	Frame32
-	// Extent32 is a 32-bit length of code in an unwind record.
-	Extent32
 	// Down32 is the complement of a 32-bit distance to an address, from the
 	// start of code, as in a kernel's list of its symbols.
 	Down32
@@ -113,7 +113,7 @@ type Field struct {
 // size is how many bytes from Off on belong to the field.
 func (f Field) size() int64 {
 	switch f.Kind {
-	case Word, ConstWord, Site, Symbol, Section64:
+	case Word, ConstWord, Site, DebugWord, Symbol, Section64:
 		return 8
 	case Page21:
 		return int64(f.Aux) + 4

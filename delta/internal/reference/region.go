@@ -25,6 +25,7 @@ const (
 	formFuncs
 	formInline
 	formTypes
+	formDebug // addresses, 8 bytes each, anywhere
 )
 
 // region is a part of the file that is read in one way. Regions are disjoint.
@@ -95,6 +96,9 @@ func (e *Element) addSection(r io.ReaderAt, i int) {
 		if e.kind == elfRelocatable {
 			g.base = e.sectionStart(s.info)
 		}
+	case !loaded && e.kind != elfRelocatable && s.flags&sectionPacked == 0 && strings.HasPrefix(s.name, ".debug_") &&
+		s.name != ".debug_str" && s.name != ".debug_abbrev":
+		g.form = formDebug
 	case !loaded || e.kind == elfRelocatable || s.kind == sectionStrings || s.kind == sectionHash ||
 		s.kind == sectionNote || s.kind >= sectionGnuLow && s.kind <= sectionGnuHigh:
 		return

@@ -98,6 +98,8 @@ func (s *scanner) run() {
 		s.inline()
 	case formTypes:
 		s.types()
+	case formDebug:
+		s.debug()
 	}
 }
 

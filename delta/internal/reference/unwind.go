@@ -39,21 +39,11 @@ func (s *scanner) frames() {
 		if back, ok := s.uint32(p + 4); ok && back != 0 && n >= framePads-4 {
 			s.add(p+4, Back32, 0)
 			s.distance(p + frameCode)
-			s.extent(p + frameCode)
 			if extra, ok := s.uint32(p + frameExtra); ok && extra&255 == 4 && n >= framePads {
 				s.distance(p + framePads)
 			}
 		}
 		p += 4 + int64(n)
-	}
-}
-
-// extent adds the length of code behind the distance to it at p.
-func (s *scanner) extent(p int64) {
-	v, _ := s.uint32(p)
-	n, ok := s.uint32(p + 4)
-	if off, is := place(s.e.segments, s.address(p)+uint64(int64(int32(v)))); ok && is && n != 0 {
-		s.add(p+4, Extent32, off)
 	}
 }
 

@@ -12,6 +12,7 @@ const (
 	opVex2   // C5
 	opVex3   // C4
 	opEvex   // 62
+	opWide   // none, but an address may follow
 )
 
 // x86Ops has the instructions that compilers write with such operands
@@ -26,6 +27,8 @@ var x86Ops = [256]uint8{
 	0x6B: opModRM1, 0x80: opModRM1, 0x83: opModRM1, 0xC0: opModRM1, 0xC1: opModRM1, 0xC6: opModRM1,
 	0x69: opModRM4, 0x81: opModRM4, 0xC7: opModRM4,
 	0xE8: opJump, 0xE9: opJump,
+	0x05: opWide, 0x3D: opWide, 0x68: opWide,
+	0xB8: opWide, 0xB9: opWide, 0xBA: opWide, 0xBB: opWide, 0xBC: opWide, 0xBD: opWide, 0xBE: opWide, 0xBF: opWide,
 	0x0F: opEscape, 0xC5: opVex2, 0xC4: opVex3, 0x62: opEvex,
 }
 
@@ -34,10 +37,7 @@ var x86Ops = [256]uint8{
 func (e *Element) x86At(d []byte, i int, addr uint64, wide bool) (int, Kind) {
 	b := d[i:]
 	op := x86Ops[b[0]]
-	if op == opOther || len(b) < 8 {
-		if wide && len(b) >= 8 {
-			return e.wideAt(b, i)
-		}
+	if op == opOther || len(b) < 8 || op == opWide && !wide {
 		return -1, 0
 	}
 	p, tail := 0, 0
@@ -65,6 +65,8 @@ func (e *Element) x86At(d []byte, i int, addr uint64, wide bool) (int, Kind) {
 		p = 5
 	case opEvex:
 		p = 6
+	case opWide:
+		return e.wideAt(b, i)
 	}
 	if b[p-1]&0xC7 != 0x05 || len(b) < p+4 {
 		if wide {
@@ -160,7 +162,11 @@ func (s *scanner) x86() {
 			}
 		}
 		p = max(p, s.from)
-		for stop := min(piece+restart, s.hi); p < stop && p < end; {
+		for stop := min(piece+restart, s.hi, end); p < stop; {
+			if x86Ops[s.data[p-s.from]] == opOther {
+				p++
+				continue
+			}
 			at, k := s.e.x86At(s.data, int(p-s.from), s.address(p), s.g.wide)
 			if at < 0 {
 				p++
