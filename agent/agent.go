@@ -273,7 +273,7 @@ func (a *Agent) drive(ctx context.Context, run string) (engine.Result, error) {
 // prune forgets what no one needs any more. What cannot be removed now goes the
 // next time.
 func (a *Agent) prune(ctx context.Context, run string) {
-	err := a.engine.Prune(ctx, len(a.device.Report.To) == 0)
+	err := a.engine.Prune(ctx, func(plane string) bool { return len(a.device.Report.To) == 0 && !a.served(plane) })
 	if err != nil && a.config.Events != nil {
 		a.config.Events(engine.Event{Run: run, Kind: engine.EventLog, Code: "cleanup", Time: time.Now().UTC(), Text: err.Error()})
 	}

@@ -30,7 +30,7 @@ var _ mqtt.Host = (*host)(nil)
 
 // Command hands a command to the loop, which answers when it is durable or refused.
 func (h *host) Command(ctx context.Context, c control.Command, answer func(control.In)) {
-	h.s.do(ctx, func() { h.s.take(ctx, &order{p: h.p, c: c, answers: []func(control.In){answer}}) })
+	h.s.do(ctx, func() { h.s.take(&order{p: h.p, c: c, answers: []func(control.In){answer}}) })
 }
 
 // Cancel hands a wish to the loop.
@@ -58,74 +58,136 @@ func (h *host) Log(text string) {
 type order struct {
 	p       *plane
 	c       control.Command
+	ref     engine.CommandRef
 	answers []func(control.In) // more than one if the plane has asked again
+	waits   bool               // the engine was asked, and another run is in the way
+	gone    bool               // it was cancelled while the engine was asked
 }
 
 func (o *order) answer(in control.In) {
 	for _, f := range o.answers {
 		f(in)
 	}
+	o.answers = nil
 }
 
 func (o *order) refuse(why string) { o.answer(control.In{Refusal: why}) }
 
-// take takes a command, which waits behind those that wait already.
-func (s *service) take(ctx context.Context, o *order) {
-	for _, waits := range s.queue {
-		if waits.p == o.p && waits.c.ID == o.c.ID {
-			waits.answers = append(waits.answers, o.answers...)
+func (o *order) String() string {
+	return fmt.Sprintf("plane %s: command %s", o.p.Name, shownID(o.c.ID))
+}
+
+// answered is what the engine says to a command.
+type answered struct {
+	o       *order
+	receipt engine.Receipt
+	err     error // of the command if it was refused, else of the engine
+	refused bool
+}
+
+// take takes a command, which comes behind those that are there already.
+func (s *service) take(o *order) {
+	o.ref = engine.CommandRef{Plane: o.p.Name, ID: o.c.ID}
+	for _, known := range s.queue {
+		if known.ref == o.ref && !known.gone {
+			known.answers = append(known.answers, o.answers...)
 			return
 		}
 	}
-	if !s.submit(ctx, o) {
-		s.queue = append(s.queue, o)
-		s.queued.Store(int64(len(s.queue)))
-		s.log(fmt.Sprintf("plane %s: command %s waits for run %s", o.p.Name, shownID(o.c.ID), s.run))
-	}
+	s.queue = append(s.queue, o)
 }
 
-// next submits what waits until one of them runs.
-func (s *service) next(ctx context.Context) {
-	for len(s.queue) > 0 && s.submit(ctx, s.queue[0]) {
-		s.queue = s.queue[1:]
-		s.queued.Store(int64(len(s.queue)))
-		if s.run != "" {
-			return
+// ask has the engine asked about the next command: of those that wait once nothing runs, and
+// otherwise of those that it was not asked about yet. That may take a while, since
+// modules are compiled, so a goroutine does it.
+func (s *service) ask(ctx context.Context) {
+	at := slices.IndexFunc(s.queue, func(o *order) bool { return !o.waits || s.run == "" })
+	if s.asking != nil || at < 0 || s.over {
+		return
+	}
+	o := s.queue[at]
+	s.asking = o
+	s.work.Go(func() {
+		a := answered{o: o}
+		command, err := s.command(o)
+		if err != nil {
+			a.err, a.refused = err, true
+		} else {
+			a.receipt, a.err = s.agent.engine.Submit(ctx, command)
+			a.refused = errors.Is(a.err, engine.ErrGraph)
 		}
-	}
+		s.answered <- a
+	})
 }
 
-// submit gives a command to the engine and answers it, or says that it has to wait.
-func (s *service) submit(ctx context.Context, o *order) (answered bool) {
-	command, err := s.command(o)
-	if err != nil {
-		s.log(fmt.Sprintf("plane %s: command %s is refused: %v", o.p.Name, shownID(o.c.ID), err))
-		o.refuse(oneLine(err))
-		return true
+// settle takes what the engine says, and answers the command unless it has to wait.
+func (s *service) settle(ctx context.Context, a answered) {
+	o := a.o
+	s.asking = nil
+	if errors.Is(a.err, engine.ErrGoal) { // the same command, with a new signature in its URL perhaps: it is done once
+		s.log(fmt.Sprintf("%v came again with other inputs or after a change of the workflow: run %s is what it was accepted for", o, a.receipt.Run))
+		a.err = nil
 	}
-	receipt, err := s.agent.engine.Submit(ctx, command)
 	switch {
-	case errors.Is(err, engine.ErrGoal), errors.Is(err, engine.ErrGraph):
-		s.log(fmt.Sprintf("plane %s: command %s is refused: %v", o.p.Name, shownID(o.c.ID), err))
-		o.refuse(oneLine(err))
-		return true
-	case err != nil: // nothing can be recorded: the command comes again after the next start
-		s.finish(engine.Result{}, fmt.Errorf("take command %s of plane %s: %w", shownID(o.c.ID), o.p.Name, err))
-		return true
-	case receipt.Answer == engine.Busy && o.p.Wait:
-		return false
-	case receipt.Answer == engine.Busy:
-		s.log(fmt.Sprintf("plane %s: command %s is refused: run %s is unfinished", o.p.Name, shownID(o.c.ID), receipt.Run))
-	case receipt.Answer == engine.Accepted:
-		s.run = receipt.Run
-	case receipt.Answer == engine.Joined:
-		s.log(fmt.Sprintf("plane %s: command %s joins run %s", o.p.Name, shownID(o.c.ID), receipt.Run))
+	case a.err != nil && ctx.Err() != nil: // the end came first; the command comes again
+		return
+	case a.refused:
+		s.log(fmt.Sprintf("%v is refused: %v", o, a.err))
+		o.refuse(oneLine(a.err))
+	case a.err != nil: // nothing can be recorded: the command comes again after the next start
+		s.finish(engine.Result{}, fmt.Errorf("%v: %w", o, a.err))
+		return
+	case a.receipt.Answer == engine.Busy && o.p.Wait && !o.gone:
+		if !o.waits {
+			s.log(fmt.Sprintf("%v waits for run %s", o, a.receipt.Run))
+		}
+		o.waits = true
+		s.count()
+		s.lookAgain(ctx)
+		return
+	case a.receipt.Answer == engine.Busy:
+		s.log(fmt.Sprintf("%v is refused: run %s is unfinished", o, a.receipt.Run))
+	case a.receipt.Answer == engine.Accepted:
+		s.run = a.receipt.Run
+	case a.receipt.Answer == engine.Joined:
+		if commands, err := s.agent.engine.Commands(ctx, a.receipt.Run); err != nil || len(commands) == 0 || commands[0] != o.ref {
+			s.log(fmt.Sprintf("%v joins run %s", o, a.receipt.Run))
+		} // else it is the one that began the run, and comes again
 	}
-	o.answer(control.In{Receipt: receipt})
-	if receipt.Answer == engine.Joined {
-		s.tellAgain(ctx, o.p, receipt.Run, command.CommandRef)
+	s.queue = slices.DeleteFunc(s.queue, func(known *order) bool { return known == o })
+	s.count()
+	o.answer(control.In{Receipt: a.receipt})
+	if a.receipt.Answer == engine.Joined {
+		s.tellAgain(ctx, o.p, a.receipt.Run, o.ref)
 	}
-	return true
+	if o.gone && a.receipt.Answer == engine.Accepted {
+		s.cancel(ctx, o.p, o.c.ID)
+	}
+	s.lookAgain(ctx)
+}
+
+// lookAgain finds a run that is unfinished although nobody here knows it, as
+// after a journal that was rebuilt.
+func (s *service) lookAgain(ctx context.Context) {
+	if s.run != "" || s.driving {
+		return
+	}
+	run, err := s.agent.engine.Open(ctx)
+	if err != nil {
+		s.log("look for unfinished runs: " + err.Error())
+	}
+	s.run = run
+}
+
+// count counts those that wait, for the status.
+func (s *service) count() {
+	n := int64(0)
+	for _, o := range s.queue {
+		if o.waits {
+			n++
+		}
+	}
+	s.waiting.Store(n)
 }
 
 // maxCommandID bounds the identity of a command, in bytes; it stands in records.
@@ -139,7 +201,9 @@ func (s *service) command(o *order) (engine.Command, error) {
 	}
 	graph, err := s.agent.Read(o.p.Workflow)
 	if err != nil {
-		return engine.Command{}, fmt.Errorf("workflow %s: %w", filepath.Base(o.p.Workflow), err)
+		// The cloud has no use for the folders of the device.
+		text := strings.ReplaceAll(err.Error(), filepath.Dir(o.p.Workflow)+string(filepath.Separator), "")
+		return engine.Command{}, fmt.Errorf("workflow %s: %s", filepath.Base(o.p.Workflow), text)
 	}
 	given := map[string]any{}
 	for _, name := range slices.Sorted(maps.Keys(o.c.Inputs)) {
@@ -151,7 +215,7 @@ func (s *service) command(o *order) (engine.Command, error) {
 	if err != nil {
 		return engine.Command{}, err
 	}
-	return engine.Command{CommandRef: engine.CommandRef{Plane: o.p.Name, ID: o.c.ID}, Graph: graph, Inputs: inputs}, nil
+	return engine.Command{CommandRef: o.ref, Graph: graph, Inputs: inputs}, nil
 }
 
 // tellAgain hands the report of a run that has ended to a command that came again.
@@ -168,11 +232,14 @@ func (s *service) tellAgain(ctx context.Context, p *plane, run string, c engine.
 // cancel ends a command: one that waits at once, the run of one at its next safe
 // point. A run that others want too goes on.
 func (s *service) cancel(ctx context.Context, p *plane, id string) {
-	at := slices.IndexFunc(s.queue, func(o *order) bool { return o.p == p && o.c.ID == id })
+	at := slices.IndexFunc(s.queue, func(o *order) bool { return o.p == p && o.c.ID == id && !o.gone })
 	if at >= 0 {
-		s.queue[at].refuse("cancelled")
-		s.queue = slices.Delete(s.queue, at, at+1)
-		s.queued.Store(int64(len(s.queue)))
+		o := s.queue[at]
+		if o.gone = true; o != s.asking {
+			o.refuse("cancelled")
+			s.queue = slices.Delete(s.queue, at, at+1)
+			s.count()
+		}
 		return
 	}
 	if s.run == "" {

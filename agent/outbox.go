@@ -3,7 +3,12 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/updraft-ota/updraft/control"
@@ -23,9 +28,12 @@ func (s *service) post(ctx context.Context) {
 		s.log("outbox: " + err.Error())
 	}
 	for _, rep := range reports {
-		if p, ok := s.planes[rep.Plane]; ok {
+		p, ok := s.planes[rep.Plane]
+		switch {
+		case slices.Contains(rep.Heard, rep.Plane):
+		case ok:
 			p.link.Post(control.In{Kind: control.InReport, Report: rep})
-		} else if rep.Plane != receivers && len(s.agent.device.Report.To) == 0 {
+		case rep.Plane != receivers && len(s.agent.device.Report.To) == 0:
 			s.log(fmt.Sprintf("report %s is for plane %q, which the agent file does not have: it stays in the outbox", rep.ID, rep.Plane))
 		}
 	}
@@ -50,16 +58,14 @@ func (s *service) took(ctx context.Context, who, id string) {
 			s.log(fmt.Sprintf("plane %s says that it has report %s, which is that of %s: ignored", who, id, rep.Plane))
 			return
 		}
-		if s.told[id] == nil {
-			s.told[id] = map[string]bool{}
-		}
-		s.told[id][who] = true
+		have := append(rep.Heard, who)
 		_, planed := s.planes[rep.Plane]
-		if planed && !s.told[id][rep.Plane] || len(s.agent.device.Report.To) > 0 && !s.told[id][receivers] {
-			return
+		if planed && !slices.Contains(have, rep.Plane) || len(s.agent.device.Report.To) > 0 && !slices.Contains(have, receivers) {
+			err = s.agent.engine.Heard(ctx, id, who)
+		} else {
+			err = s.agent.engine.Reported(ctx, id)
 		}
-		delete(s.told, id)
-		if err := s.agent.engine.Reported(ctx, id); err != nil {
+		if err != nil {
 			s.finish(engine.Result{}, err) // the journal cannot be written
 		}
 		return
@@ -74,11 +80,14 @@ const (
 // tell gives the reports to the receivers of the device file, in order, each until
 // it is taken. After a restart one may be told again: its id says so.
 func (s *service) tell(ctx context.Context) {
-	done := map[string]bool{}
+	done := map[string]bool{} // and the loop may not have noted it yet
 	for wait := tellFirst; ctx.Err() == nil; {
 		reports, err := s.agent.engine.Outbox(ctx)
+		maps.DeleteFunc(done, func(id string, _ bool) bool {
+			return !slices.ContainsFunc(reports, func(rep engine.Report) bool { return rep.ID == id })
+		})
 		for _, rep := range reports {
-			if err != nil || done[rep.ID] {
+			if err != nil || done[rep.ID] || slices.Contains(rep.Heard, receivers) {
 				continue
 			}
 			if err = s.agent.sendAll(ctx, rep); err == nil {
@@ -116,12 +125,36 @@ func (a *Agent) sendAll(ctx context.Context, r engine.Report) error {
 
 // Deliver sends the reports in the outbox to the receivers of the device
 // file. A report counts as delivered when all of them have taken it; one that
-// is sent again has the same id.
+// is sent again has the same id. Reports to the planes of an agent file are left
+// to [Serve].
 func (a *Agent) Deliver(ctx context.Context) error {
 	if len(a.device.Report.To) == 0 {
 		return nil // the outbox keeps them for whoever is added
 	}
-	return a.engine.Deliver(ctx, a.sendAll)
+	reports, failed := a.engine.Outbox(ctx)
+	for _, rep := range reports {
+		if a.served(rep.Plane) {
+			continue
+		}
+		if err := a.sendAll(ctx, rep); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("deliver report %s: %w", rep.ID, err))
+			continue
+		}
+		if err := a.engine.Reported(ctx, rep.ID); err != nil {
+			return errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+// served says whether a plane is one that an agent has listened to: its
+// dialect has a file in the state directory.
+func (a *Agent) served(plane string) bool {
+	if !planeName.MatchString(plane) {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(a.config.state(), "planes", plane))
+	return err == nil
 }
 
 // deliver tries some times; what is left stays in the outbox.

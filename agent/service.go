@@ -67,8 +67,8 @@ func Serve(ctx context.Context, c ServeConfig) (res engine.Result, err error) {
 	if err != nil {
 		return res, err
 	}
-	s := &service{c: c, calls: make(chan func()), ended: make(chan outcome, 1), planes: map[string]*plane{},
-		told: map[string]map[string]bool{}, kick: make(chan struct{}, 1)}
+	s := &service{c: c, calls: make(chan func()), ended: make(chan outcome, 1), answered: make(chan answered, 1),
+		planes: map[string]*plane{}, kick: make(chan struct{}, 1)}
 	a, err := Open(ctx, Config{Device: file.Device, State: file.State, Restart: c.Restart, HTTP: c.HTTP, Verbs: c.Verbs, Events: s.event})
 	if err != nil {
 		return res, err
@@ -89,22 +89,23 @@ func Serve(ctx context.Context, c ServeConfig) (res engine.Result, err error) {
 // service is a running agent. Its loop is one goroutine, which owns all
 // fields without a comment that says otherwise.
 type service struct {
-	c      ServeConfig
-	agent  *Agent
-	planes map[string]*plane // by name; not changed after the start
-	socket *socket           // may be shared
-	calls  chan func()       // what others want of the loop
-	ended  chan outcome
-	work   sync.WaitGroup
+	c        ServeConfig
+	agent    *Agent
+	planes   map[string]*plane // by name; not changed after the start
+	socket   *socket           // may be shared
+	calls    chan func()       // what others want of the loop
+	ended    chan outcome
+	answered chan answered
+	work     sync.WaitGroup
 
 	run     string // that is to be driven, "" for none
 	driving bool
 	pause   <-chan time.Time // until run is driven again, nil if it may be at once
-	queue   []*order         // commands that wait for their turn
-	queued  atomic.Int64     // their number, for all
-	told    map[string]map[string]bool
-	kick    chan struct{} // wakes the one who tells the device file's receivers
-	over    bool          // res and err are what Serve returns
+	queue   []*order         // commands without an answer, in the order of their arrival
+	asking  *order           // the one that the engine is asked about
+	waiting atomic.Int64     // how many wait for their turn, for all
+	kick    chan struct{}    // wakes the one who tells the device file's receivers
+	over    bool             // res and err are what Serve returns
 	res     engine.Result
 	err     error
 }
@@ -117,6 +118,7 @@ type plane struct {
 
 // outcome is what driving a run came to.
 type outcome struct {
+	run string
 	res engine.Result
 	err error
 }
@@ -132,7 +134,14 @@ func (s *service) addPlane(p Plane) error {
 		return fmt.Errorf("plane %s: %w", p.Name, err)
 	}
 	saved, err := disk.ReadFile(disk.OS(), s.planeState(p.Name), control.MaxSave)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // from now on its reports are this agent's to tell
+		err = disk.WriteFile(disk.OS(), s.planeState(p.Name), nil, 0o600)
+	case errors.Is(err, disk.ErrLimit): // no dialect has written this
+		s.log(fmt.Sprintf("plane %s: saved state is given up: %v", p.Name, err))
+		err = nil
+	}
+	if err != nil {
 		return fmt.Errorf("plane %s: %w", p.Name, err)
 	}
 	at := &plane{Plane: p}
@@ -212,6 +221,8 @@ func (s *service) loop(ctx context.Context) {
 		case out := <-s.ended:
 			s.driving = false
 			s.came(ctx, out)
+		case a := <-s.answered:
+			s.settle(ctx, a)
 		case <-s.pause:
 			s.pause = nil
 		case <-tick.C:
@@ -221,6 +232,7 @@ func (s *service) loop(ctx context.Context) {
 			s.socket.changed()
 		}
 		s.drive(ctx)
+		s.ask(ctx)
 	}
 }
 
@@ -245,21 +257,23 @@ func (s *service) drive(ctx context.Context) {
 		}
 		res, err := s.agent.engine.Run(ctx, run)
 		restore()
-		s.ended <- outcome{res, err}
+		s.ended <- outcome{run, res, err}
 	})
 }
 
-// came takes what driving the run came to.
+// came takes what driving a run came to. By then another may be there to be
+// driven: the engine takes one as soon as the last has ended.
 func (s *service) came(ctx context.Context, out outcome) {
 	switch {
 	case out.err != nil && ctx.Err() != nil: // stopped at a safe point
 	case out.err != nil: // the journal cannot be written: only a new start may go on
-		s.finish(engine.Result{}, fmt.Errorf("run %s: %w", s.run, out.err))
+		s.finish(engine.Result{}, fmt.Errorf("run %s: %w", out.run, out.err))
 	case out.res.State != engine.Waiting:
-		s.run = ""
+		if s.run == out.run {
+			s.run = ""
+		}
 		s.post(ctx)
 		s.prune(ctx)
-		s.next(ctx)
 	case out.res.Code == "restart" && s.c.Restart == device.RestartSimulate: // the next Run is what a new process would do
 	case out.res.Code == "restart" && s.c.Restart == device.RestartExec:
 		s.log("the restart was asked for")
@@ -273,7 +287,8 @@ func (s *service) came(ctx context.Context, out outcome) {
 
 // prune forgets old runs.
 func (s *service) prune(ctx context.Context) {
-	if err := s.agent.engine.Prune(ctx, len(s.planes) == 0 && len(s.agent.device.Report.To) == 0); err != nil {
+	unheard := func(plane string) bool { return s.planes[plane] == nil && len(s.agent.device.Report.To) == 0 }
+	if err := s.agent.engine.Prune(ctx, unheard); err != nil {
 		s.log("clean up: " + err.Error())
 	}
 }
@@ -299,7 +314,7 @@ func (s *service) log(text string) {
 
 // status is what the socket tells. It may be called by any goroutine.
 func (s *service) status() Status {
-	st := Status{Kind: "status", Time: time.Now().UTC(), Waiting: int(s.queued.Load()), Planes: map[string]PlaneStatus{}}
+	st := Status{Kind: "status", Time: time.Now().UTC(), Waiting: int(s.waiting.Load()), Planes: map[string]PlaneStatus{}}
 	if run, err := engine.ReadStatus(disk.OS(), s.agent.config.state()); err == nil {
 		st.Run = &run
 	}

@@ -25,6 +25,7 @@ import (
 type gates struct {
 	entered chan string // the run that stands before its gate
 	open    chan struct{}
+	prepare func(ctx context.Context) error // of the verb, if not nil
 }
 
 type gate struct{ at *gates }
@@ -43,6 +44,13 @@ func (g *gate) Do(ctx context.Context, t *engine.Task) error {
 	}
 }
 
+func (g *gate) Prepare(ctx context.Context, _ map[string][]byte) error {
+	if g.at.prepare == nil {
+		return nil
+	}
+	return g.at.prepare(ctx)
+}
+
 // stand is a device with a cloud.
 type stand struct {
 	t     *testing.T
@@ -51,6 +59,7 @@ type stand struct {
 	gates *gates
 	clock *disk.Virtual // of the planes, nil for the machine's
 	dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	tell  func(engine.Event)
 
 	mu   sync.Mutex
 	said []string
@@ -58,7 +67,7 @@ type stand struct {
 
 func newStand(t *testing.T, planes, commands string) *stand {
 	t.Helper()
-	s := &stand{t: t, dir: t.TempDir(), gates: &gates{make(chan string, 100), make(chan struct{}, 100)}}
+	s := &stand{t: t, dir: t.TempDir(), gates: &gates{entered: make(chan string, 100), open: make(chan struct{}, 100)}}
 	var err error
 	if s.sim, err = cloudsim.Start(cloudsim.Config{Files: s.dir}); err != nil {
 		t.Fatal(err)
@@ -114,7 +123,7 @@ func (s *stand) serve() (stop func() error) {
 		_, err := agent.Serve(ctx, agent.ServeConfig{
 			File: filepath.Join(s.dir, "agent.yaml"), Restart: device.RestartSimulate, Clock: nilClock(s.clock), Dial: s.dial,
 			Verbs: map[string]engine.Verb{"gate": {New: func() any { return &gate{s.gates} }, Class: engine.Idempotent}},
-			Log:   s.log,
+			Log:   s.log, Events: s.tell,
 		})
 		ended <- err
 	}()
@@ -155,10 +164,12 @@ func (s *stand) log(text string) {
 	s.said = append(s.said, text)
 }
 
-func (s *stand) has(text string) bool {
+func (s *stand) has(text string) bool { return strings.Contains(s.lines(), text) }
+
+func (s *stand) lines() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return strings.Contains(strings.Join(s.said, "\n"), text)
+	return strings.Join(s.said, "\n")
 }
 
 func (s *stand) push(device, job, file string) {
@@ -176,7 +187,7 @@ func (s *stand) ends(device string, n int) []cloudsim.End {
 	defer cancel()
 	d, err := s.sim.Wait(ctx, device, func(d cloudsim.Device) bool { return len(d.Ends) >= n })
 	if err != nil {
-		s.t.Fatalf("%v: has %+v\n%s", err, d.Ends, strings.Join(s.said, "\n"))
+		s.t.Fatalf("%v: has %+v\n%s", err, d.Ends, s.lines())
 	}
 	return d.Ends
 }
@@ -188,7 +199,7 @@ func (s *stand) entered() string {
 	case run := <-s.gates.entered:
 		return run
 	case <-time.After(30 * time.Second):
-		s.t.Fatalf("no run came to its gate\n%s", strings.Join(s.said, "\n"))
+		s.t.Fatalf("no run came to its gate\n%s", s.lines())
 		return ""
 	}
 }
@@ -202,7 +213,7 @@ func (s *stand) eventually(what string, ok func() bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	s.t.Fatalf("%s did not come\n%s", what, strings.Join(s.said, "\n"))
+	s.t.Fatalf("%s did not come\n%s", what, s.lines())
 }
 
 func (s *stand) content(name string) string {
@@ -381,5 +392,154 @@ func TestServeWithoutABroker(t *testing.T) {
 	}
 	if want := "j-0 SUCCESS 1, j-1 SUCCESS 1, j-2 SUCCESS 1"; strings.Join(got, ", ") != want {
 		t.Errorf("the cloud heard %v, want %s", got, want)
+	}
+}
+
+// TestServeAtTheEndOfARun: the engine takes a command as soon as the last run
+// has ended, which may be before the agent has heard of that.
+func TestServeAtTheEndOfARun(t *testing.T) {
+	s := newStand(t, onePlane, oneWaits)
+	s.tell = func(e engine.Event) {
+		if e.Kind == engine.EventRun && e.State == string(engine.Succeeded) {
+			time.Sleep(200 * time.Millisecond) // the command comes in meanwhile
+		}
+	}
+	s.serve()
+	s.push("gw-1", "j-0", "green")
+	s.entered()
+	s.gates.open <- struct{}{}
+	s.ends("gw-1", 1) // and its event is still being told, or was a moment ago
+	for i, colour := range []string{"blue", "black"} {
+		s.gates.open <- struct{}{}
+		s.push("gw-1", fmt.Sprint("j-", i+1), colour)
+		s.entered()
+	}
+	if ends := s.ends("gw-1", 3); len(ends) != 3 {
+		t.Errorf("the cloud heard %+v, want three ends", ends)
+	}
+}
+
+// TestServeKnowsTheJobAgain: what the dialect or the journal knew is lost between
+// two starts, or a URL is signed anew. The cloud hears one end of the job.
+func TestServeKnowsTheJobAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		lose []string // in the state directory, or beside it
+		ends string   // of the job
+	}{
+		{"the state of the plane", []string{".updraft/planes"}, "SUCCESS"},
+		{"the journal", []string{".updraft/journal"}, "FAILURE"},
+		{"the journal and what it stores", []string{".updraft/journal", ".updraft/files"}, "FAILURE"},
+		{"all but the state of the plane", []string{".updraft/journal", ".updraft/files", "guard.bin"}, "SUCCESS"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStand(t, onePlane, oneWaits)
+			stop := s.serve()
+			s.push("gw-1", "j-1", "green?sig=ONE")
+			s.entered()
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range tt.lose {
+				if err := os.RemoveAll(filepath.Join(s.dir, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.push("gw-1", "j-1", "green?sig=TWO")
+			s.serve()
+			for range 3 {
+				s.gates.open <- struct{}{}
+			}
+			s.ends("gw-1", 1)
+			time.Sleep(300 * time.Millisecond) // for an end too many
+			ends := s.ends("gw-1", 1)
+			if len(ends) != 1 || ends[0].Result != tt.ends {
+				t.Errorf("the cloud heard %+v, want one end, %s\n%s", ends, tt.ends, s.lines())
+			}
+		})
+	}
+}
+
+// TestServeLeavesNoReportToOthers: a person resumes the run of a cloud on the
+// device. The report is still the cloud's.
+func TestServeLeavesNoReportToOthers(t *testing.T) {
+	s := newStand(t, onePlane, oneWaits)
+	stop := s.serve()
+	s.push("gw-1", "j-1", "green")
+	s.entered()
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := agent.Open(t.Context(), agent.Config{Device: filepath.Join(s.dir, "device.yaml"),
+		Verbs: map[string]engine.Verb{"gate": {New: func() any { return &gate{s.gates} }, Class: engine.Idempotent}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.gates.open <- struct{}{}
+	res, err := a.Resume(t.Context())
+	if err = errors.Join(err, a.Close()); err != nil || res.State != engine.Succeeded {
+		t.Fatalf("resume = %+v, %v, want succeeded", res, err)
+	}
+	s.serve()
+	if ends := s.ends("gw-1", 1); ends[0].Result != "SUCCESS" {
+		t.Errorf("the cloud heard %+v, want success", ends)
+	}
+}
+
+// TestServeTellsEachOnce: one of those who are to have a report is deaf. The
+// others are not told again at each start.
+func TestServeTellsEachOnce(t *testing.T) {
+	s := newStand(t, onePlane, oneWaits)
+	device := s.content("device.yaml")
+	write(s.dir, "device.yaml", strings.Replace(device, "report: {to: [{file: reports.ndjson}]}", `report: {to: [{http: "http://127.0.0.1:1/nobody"}]}`, 1))
+	stop := s.serve()
+	for i, colour := range []string{"green", "blue", "black"} {
+		s.gates.open <- struct{}{}
+		s.push("gw-1", fmt.Sprint("j-", i), colour)
+		s.ends("gw-1", i+1)
+	}
+	time.Sleep(300 * time.Millisecond) // for the cloud's last answer to be noted
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(s.dir, ".updraft/planes/one")); err != nil {
+		t.Fatal(err)
+	}
+	s.serve()
+	s.gates.open <- struct{}{}
+	s.push("gw-1", "j-3", "green")
+	var got []string
+	for _, e := range s.ends("gw-1", 4) {
+		got = append(got, fmt.Sprint(e.Job, " ", e.Arrivals))
+	}
+	if want := "j-0 1, j-1 1, j-2 1, j-3 1"; strings.Join(got, ", ") != want {
+		t.Errorf("the cloud heard %v, want %s", got, want)
+	}
+}
+
+// TestServeStopsWhilePreparing: a stop is not the command's fault.
+func TestServeStopsWhilePreparing(t *testing.T) {
+	s := newStand(t, onePlane, oneWaits)
+	began := make(chan struct{}, 8)
+	s.gates.prepare = func(ctx context.Context) error {
+		began <- struct{}{}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	stop := s.serve()
+	s.push("gw-1", "j-1", "green")
+	select {
+	case <-began:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("nothing is prepared\n%s", s.lines())
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.gates.prepare = nil
+	s.gates.open <- struct{}{}
+	s.serve()
+	if ends := s.ends("gw-1", 1); ends[0].Result != "SUCCESS" {
+		t.Errorf("the cloud heard %+v, want success", ends)
 	}
 }

@@ -2,10 +2,9 @@ package delta
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-
-	"github.com/gabstv/go-bsdiff/pkg/bsdiff"
 )
 
 // maxBsdiffFiles bounds old and new together, in bytes. Making needs 18 times
@@ -14,7 +13,10 @@ const maxBsdiffFiles = 256 << 20
 
 // makeBsdiff knows one level only. Between reading the files and writing the
 // patch it does not look at the context.
-func makeBsdiff(ctx context.Context, dst io.Writer, old, new *io.SectionReader, _ Level) (Stats, error) {
+func makeBsdiff(ctx context.Context, dst io.Writer, old, new *io.SectionReader, o Options) (Stats, error) {
+	if o.Bsdiff == nil {
+		return Stats{}, fmt.Errorf("the format can be applied, not made, without Options.Bsdiff: %w", errors.ErrUnsupported)
+	}
 	if sum := old.Size() + new.Size(); sum < 0 || sum > maxBsdiffFiles {
 		return Stats{}, fmt.Errorf("%w: old (%d bytes) and new (%d bytes) may be %d bytes together", ErrTooLarge, old.Size(), new.Size(), maxBsdiffFiles)
 	}
@@ -26,7 +28,7 @@ func makeBsdiff(ctx context.Context, dst io.Writer, old, new *io.SectionReader, 
 	if err != nil {
 		return Stats{}, err
 	}
-	patch, err := bsdiff.Bytes(base, upd)
+	patch, err := o.Bsdiff(base, upd)
 	if err == nil {
 		err = ctx.Err()
 	}

@@ -4,7 +4,7 @@
 // writes a patch that turns an old file into a new one; [Format.NewReader]
 // reads the new file from the old one and the patch, front to back, once.
 //
-//	format, err := delta.Lookup("zstd")
+//	format, err := delta.Lookup("udelta")
 //	…
 //	r, err := format.NewReader(ctx, old, oldSize, patch, delta.Limits{Size: newSize})
 //	…
@@ -18,6 +18,24 @@
 // What a reader gave is right only once it has returned [io.EOF]: until then
 // it may be bytes of a patch that turns out to be damaged. Even then a patch
 // proves nothing about its origin: verify the digest of the result.
+//
+// # Format udelta
+//
+// Our own, specified in docs/delta-format.md, and the one to use unless other
+// programs must read the patch. It gives the smallest patches, and it is the
+// one that [Format.Streams]: applying takes some megabytes, whatever the sizes,
+// reads the patch once and in order, so that it may come straight from the
+// network, and can go on after a break at any byte ([Marker], [Format.Resume]).
+// The digests of old and new are in the patch and checked: old is read once
+// more for that before the first byte comes out (see [Limits.OldChecked]).
+//
+// How much memory a patch takes is in its header; [Stats] and [Inspect] tell
+// it, [Format.Need] the most that any can. Where the limit is tighter than
+// that, the reader does not work ahead, which takes 1 MiB less at level
+// [Default] and 4 MiB less at [Max].
+//
+// Making maps old and new into memory if they are regular files, which must
+// not be cut meanwhile, and reads them whole if not.
 //
 // # Format zstd
 //
@@ -107,6 +125,9 @@ type Limits struct {
 type Options struct {
 	// Level is how hard to look for a small patch. Empty means [Default].
 	Level Level
+	// Bsdiff makes patches of the format bsdiff, as Bytes of the package
+	// go-bsdiff does. Who only applies patches need not carry that.
+	Bsdiff func(old, new []byte) ([]byte, error)
 }
 
 // Stats tells what [Make] made. All figures are bytes.
@@ -179,7 +200,8 @@ func Make(ctx context.Context, f Format, dst io.Writer, old, new *io.SectionRead
 	if err != nil {
 		return Stats{}, err
 	}
-	stats, err := maker(f.name)(ctx, dst, old, new, level)
+	opts.Level = level
+	stats, err := maker(f.name)(ctx, dst, old, new, opts)
 	if err != nil {
 		return Stats{}, fmt.Errorf("make %s delta: %w", f.name, err)
 	}
@@ -192,7 +214,7 @@ func Make(ctx context.Context, f Format, dst io.Writer, old, new *io.SectionRead
 
 // A make function fills in PatchSize, and Memory and what follows it if they
 // are not what need says.
-type makeFunc func(ctx context.Context, dst io.Writer, old, new *io.SectionReader, level Level) (Stats, error)
+type makeFunc func(ctx context.Context, dst io.Writer, old, new *io.SectionReader, o Options) (Stats, error)
 
 // maker is no field of the table of formats, as Make is no method, so that a
 // program which only applies deltas does not carry what makes them.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/gabstv/go-bsdiff/pkg/bsdiff"
 )
 
 // pair makes two files of about size bytes: words in a random order, and the
@@ -54,7 +56,7 @@ func lookup(t testing.TB, name string) Format {
 func mustMake(t testing.TB, f Format, old, upd []byte, level Level) []byte {
 	t.Helper()
 	var patch bytes.Buffer
-	stats, err := Make(t.Context(), f, &patch, section(old), section(upd), Options{Level: level})
+	stats, err := Make(t.Context(), f, &patch, section(old), section(upd), Options{Level: level, Bsdiff: bsdiff.Bytes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +248,7 @@ func TestTooLarge(t *testing.T) {
 		}
 		// A reader that nobody may read: the sizes alone must decide.
 		huge := io.NewSectionReader(readerAt(nil), 0, 512<<20)
-		if _, err := Make(t.Context(), f, io.Discard, huge, section(upd), Options{}); !errors.Is(err, ErrTooLarge) {
+		if _, err := Make(t.Context(), f, io.Discard, huge, section(upd), Options{Bsdiff: bsdiff.Bytes}); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("Make: %v, want ErrTooLarge", err)
 		}
 		most := Limits{Memory: math.MaxInt64, Size: int64(len(upd))}
@@ -272,7 +274,7 @@ func TestFailingFiles(t *testing.T) {
 		f := lookup(t, name)
 		patch := mustMake(t, f, old, upd, Default)
 		making := func(ctx context.Context, dst io.Writer, old, upd *io.SectionReader) error {
-			_, err := Make(ctx, f, dst, old, upd, Options{})
+			_, err := Make(ctx, f, dst, old, upd, Options{Bsdiff: bsdiff.Bytes})
 			return err
 		}
 		applying := func(ctx context.Context, old *io.SectionReader, patch io.Reader) error {
@@ -358,7 +360,7 @@ func BenchmarkMake(b *testing.B) {
 				var stats Stats
 				for b.Loop() {
 					var err error
-					if stats, err = Make(b.Context(), f, io.Discard, section(old), section(upd), Options{Level: level}); err != nil {
+					if stats, err = Make(b.Context(), f, io.Discard, section(old), section(upd), Options{Level: level, Bsdiff: bsdiff.Bytes}); err != nil {
 						b.Fatal(err)
 					}
 				}

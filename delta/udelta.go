@@ -67,11 +67,9 @@ func logUp(n int) uint8 { return uint8(bits.Len(uint(max(n, 1) - 1))) }
 
 // What the reader holds beside the parts of frames, in bytes.
 const (
-	udeltaModelMemory = 512 << 10
-	udeltaWindow      = 256 << 10 // of output, at most
-	udeltaWindows     = 3
-	udeltaCache       = 4 * udeltaSpan
-	udeltaFixed       = udeltaModelMemory + udeltaCache + 256<<10
+	udeltaWindow  = 256 << 10 // of output, at most
+	udeltaWindows = 3
+	udeltaFixed   = 1 << 20 // models, stretches of old, everything small
 )
 
 // memory is what a reader needs that decodes ahead frames ahead of the one in

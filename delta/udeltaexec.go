@@ -96,7 +96,7 @@ func (x *udeltaExec) copy(ctx context.Context, op udeltaOp) error {
 			return err
 		}
 		to = to[:n]
-		if err := x.cache.read(x.old, x.oldSize, to, at); err != nil {
+		if err := x.cache.fill(x.old, x.oldSize, to, at); err != nil {
 			return err
 		}
 		if x.predict != nil {
@@ -134,6 +134,7 @@ func (x *udeltaExec) nextChange() {
 // udeltaSpan.
 func (x *udeltaExec) room(ctx context.Context, n int) ([]byte, error) {
 	if len(x.window)-x.written < n {
+		x.sum = crc32.Update(x.sum, castagnoli, x.window[:x.written])
 		if err := x.send(ctx); err != nil {
 			return nil, err
 		}
@@ -151,20 +152,20 @@ func (x *udeltaExec) room(ctx context.Context, n int) ([]byte, error) {
 // flush ends the frame: its last bytes are handed on once its checksum is
 // right.
 func (x *udeltaExec) flush(ctx context.Context) error {
-	if sum := crc32.Update(x.sum, castagnoli, x.window[:x.written]); sum != x.f.sum {
+	x.sum = crc32.Update(x.sum, castagnoli, x.window[:x.written])
+	if x.sum != x.f.sum {
 		return corrupt(x.f.patchAt, fmt.Errorf("section F, frame %d: %w", x.f.number,
 			errors.New("its bytes do not have their checksum: the patch is damaged, or the old file has changed")))
 	}
 	return x.send(ctx)
 }
 
-// send hands the bytes in the window on.
+// send hands the bytes in the window on, once they are in the checksum.
 func (x *udeltaExec) send(ctx context.Context) error {
 	b := x.window[:x.written]
 	if len(b) == 0 {
 		return nil
 	}
-	x.sum = crc32.Update(x.sum, castagnoli, b)
 	x.at += int64(len(b))
 	if unwanted := int64(len(b)) - (x.at - x.skip); unwanted > 0 {
 		b = b[min(unwanted, int64(len(b))):]
@@ -189,17 +190,23 @@ type oldCache struct {
 		b  []byte
 		at int64
 	}
-	next int
+	next        int
+	read, asked int64 // bytes so far
 }
 
 const (
-	cacheStep = 16 << 10 // what is read for a short copy
-	cacheMost = 8 << 10  // copies from here on are read directly
+	cacheStep = 16 << 10 // what is read for a short stretch
+	cacheMost = 8 << 10  // stretches from here on are read by themselves
+
+	// What is read may be so many times what is asked for, and cacheSlack
+	// more. A patch that jumps about to pass that is read without a cache.
+	cacheWaste = 16
+	cacheSlack = 1 << 20
 )
 
-// read fills to from old at a place. It does not reach over a multiple of
-// udeltaSpan.
-func (c *oldCache) read(old io.ReaderAt, size int64, to []byte, at int64) error {
+// fill fills to from old, of that size, at a place.
+func (c *oldCache) fill(old io.ReaderAt, size int64, to []byte, at int64) error {
+	c.asked += int64(len(to))
 	for i := range c.slots {
 		s := &c.slots[i]
 		if at >= s.at && at+int64(len(to)) <= s.at+int64(len(s.b)) {
@@ -207,7 +214,7 @@ func (c *oldCache) read(old io.ReaderAt, size int64, to []byte, at int64) error 
 			return nil
 		}
 	}
-	if len(to) >= cacheMost {
+	if len(to) >= cacheMost || c.read > cacheWaste*c.asked+cacheSlack {
 		return readAt(old, to, at)
 	}
 	s := &c.slots[c.next]
@@ -216,6 +223,7 @@ func (c *oldCache) read(old io.ReaderAt, size int64, to []byte, at int64) error 
 		s.b = make([]byte, cacheStep)
 	}
 	s.b, s.at = s.b[:min(cacheStep, size-at)], at
+	c.read += int64(len(s.b))
 	if err := readAt(old, s.b, at); err != nil {
 		s.b = s.b[:0]
 		return err

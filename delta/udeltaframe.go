@@ -161,8 +161,9 @@ func (e *oldError) Unwrap() error { return e.err }
 // decode fills in the columns of f and checks them.
 func (d *udeltaDecoder) decode(f *udeltaFrame, h *udeltaFrameHead) error {
 	d.coder.Reset(h.coded)
-	raw := grown(&f.raw, h.total)
-	window := grown(&d.window, h.total+knownAtMost(d.header.caps, h))
+	caps := d.header.caps
+	raw := grown(&f.raw, h.total, 1<<caps.Raw)
+	window := grown(&d.window, h.total+knownAtMost(caps, h), 1<<caps.Raw+1<<caps.Known)
 	if err := d.block.Reset(&d.coder, window, udeltaModels); err != nil {
 		return err
 	}
@@ -235,8 +236,8 @@ func (d *udeltaDecoder) know(r oldRange) error {
 	if r.from == r.to {
 		return nil
 	}
-	b := grown(&d.known, int(r.to-r.from))
-	if err := d.cache.read(d.old, d.header.oldSize, b, r.from); err != nil {
+	b := grown(&d.known, int(r.to-r.from), knownMost)
+	if err := d.cache.fill(d.old, d.header.oldSize, b, r.from); err != nil {
 		return err
 	}
 	return d.block.Know(b)

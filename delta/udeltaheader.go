@@ -23,7 +23,7 @@ const (
 	udeltaElements  = 1 << 1 // element and map sections; kept free
 	udeltaPayloads  = 1 << 2 // compressed payloads made anew; kept free
 
-	udeltaKnownFeatures = udeltaIdentical
+	udeltaFeatures = udeltaIdentical // those that are known here
 )
 
 // udeltaHeader is the start of a patch.
@@ -93,7 +93,7 @@ func (p *patchSource) header() (*udeltaHeader, error) {
 func (h *udeltaHeader) identical() bool { return h.required&udeltaIdentical != 0 }
 
 func (h *udeltaHeader) supported() error {
-	if more := h.required &^ udeltaKnownFeatures; more != 0 {
+	if more := h.required &^ udeltaFeatures; more != 0 {
 		return fmt.Errorf("%w: the patch uses features %#x that this version of updraft does not know", ErrUnsupported, more)
 	}
 	return nil

@@ -26,7 +26,7 @@ type udeltaLevel struct {
 
 var udeltaLevels = map[Level]udeltaLevel{
 	Fast:    {match.Fast, coder.Fast, udeltaCaps{18, 20, 18, 26}, udeltaCaps{19, 20, 18, 26}},
-	Default: {match.Default, coder.Default, udeltaCaps{18, 20, 20, 26}, udeltaCaps{21, 22, 20, 26}},
+	Default: {match.Default, coder.Default, udeltaCaps{19, 20, 20, 26}, udeltaCaps{21, 22, 20, 26}},
 	Max:     {match.Max, coder.Max, udeltaCaps{20, 22, 22, 26}, udeltaCaps{21, 22, 22, 26}},
 }
 
@@ -51,7 +51,7 @@ func (l udeltaLevel) capsFor(newSize int64, copies []match.Copy) udeltaCaps {
 	return c
 }
 
-func makeUdelta(ctx context.Context, dst io.Writer, old, new *io.SectionReader, level Level) (stats Stats, err error) {
+func makeUdelta(ctx context.Context, dst io.Writer, old, new *io.SectionReader, o Options) (stats Stats, err error) {
 	if n := max(old.Size(), new.Size()); n > math.MaxInt/2 || n >= maxUdeltaFile {
 		return stats, fmt.Errorf("%w: a file of %d bytes, this machine can address %d", ErrTooLarge, n, min(int64(math.MaxInt/2), maxUdeltaFile))
 	}
@@ -65,7 +65,7 @@ func makeUdelta(ctx context.Context, dst io.Writer, old, new *io.SectionReader, 
 		return stats, err
 	}
 	defer free()
-	m := &udeltaMaker{old: oldBytes, new: newBytes, level: udeltaLevels[level], dst: dst}
+	m := &udeltaMaker{old: oldBytes, new: newBytes, level: udeltaLevels[o.Level], dst: dst}
 	err = m.run(ctx)
 	return m.stats, err
 }

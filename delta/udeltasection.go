@@ -64,7 +64,7 @@ func (p *patchSource) section(h *udeltaHeader, room *[]byte) (udeltaSection, err
 	if n > most {
 		return s, corrupt(s.at, fmt.Errorf("section %c of %d bytes, the header allows %d", s.kind, n, most))
 	}
-	b := grown(room, int(n)+4)
+	b := grown(room, int(n)+4, int(most)+4)
 	if err := p.fill(b); err != nil {
 		return s, err
 	}
@@ -76,10 +76,13 @@ func (p *patchSource) section(h *udeltaHeader, room *[]byte) (udeltaSection, err
 	return s, nil
 }
 
-// grown gives n bytes of what room points to, which it makes larger if need be.
-func grown(room *[]byte, n int) []byte {
+// grown gives n bytes of what room points to, which it makes larger if need be:
+// by steps, so that what it leaves behind is less than what it makes, but not
+// to more than most bytes.
+func grown(room *[]byte, n, most int) []byte {
 	if cap(*room) < n {
-		*room = make([]byte, n)
+		*room = nil
+		*room = make([]byte, min(1<<logUp(n), most))
 	}
 	return (*room)[:n]
 }

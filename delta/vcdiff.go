@@ -28,6 +28,6 @@ func openVcdiff(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Re
 	return &foreignReader{name: "vcdiff", src: r}, nil
 }
 
-func makeVcdiff(context.Context, io.Writer, *io.SectionReader, *io.SectionReader, Level) (Stats, error) {
+func makeVcdiff(context.Context, io.Writer, *io.SectionReader, *io.SectionReader, Options) (Stats, error) {
 	return Stats{}, fmt.Errorf("the format can be applied, not made: %w", errors.ErrUnsupported)
 }

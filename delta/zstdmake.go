@@ -25,7 +25,7 @@ var zstdLevels = map[Level]zstd.EncoderLevel{
 	Max:     zstd.SpeedBestCompression,
 }
 
-func makeZstd(ctx context.Context, dst io.Writer, old, new *io.SectionReader, level Level) (Stats, error) {
+func makeZstd(ctx context.Context, dst io.Writer, old, new *io.SectionReader, o Options) (Stats, error) {
 	if sum := old.Size() + new.Size(); sum < 0 || sum > maxZstdFiles {
 		return Stats{}, fmt.Errorf("%w: old (%d bytes) and new (%d bytes) may be %d bytes together", ErrTooLarge, old.Size(), new.Size(), maxZstdFiles)
 	}
@@ -35,7 +35,7 @@ func makeZstd(ctx context.Context, dst io.Writer, old, new *io.SectionReader, le
 	}
 	enc, err := zstd.NewWriter(nil,
 		zstd.WithEncoderDictRaw(0, base),
-		zstd.WithEncoderLevel(zstdLevels[level]),
+		zstd.WithEncoderLevel(zstdLevels[o.Level]),
 		zstd.WithWindowSize(windowOver(old.Size()+new.Size())),
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithLowerEncoderMem(true))

@@ -64,6 +64,8 @@ type Engine struct {
 	c   Config
 	log eventLog
 
+	submits sync.Mutex // held by one Submit at a time, mu only while it reads and writes
+
 	mu     sync.Mutex // of the journal, the guard, and what follows
 	guard  *guard
 	blobs  blobs
@@ -143,7 +145,8 @@ var ErrGoal = errors.New("its id was used for another workflow or other inputs")
 // the same run, and asking for something else under them is [ErrGoal]; the same
 // goal from another plane joins it, up to 16 in all. What is costly or
 // can be refused at once, such as compiling modules, happens before. While
-// another goroutine drives a run, Submit answers at once: joined or busy.
+// another goroutine drives a run, Submit answers at once: joined or busy. With
+// [ErrGoal] the receipt names the run.
 func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
 	if c.Graph == nil {
 		return Receipt{}, fmt.Errorf("%w: the command has none", ErrGraph)
@@ -161,17 +164,40 @@ func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
 	if wrong := c.Graph.Check(); len(wrong) > 0 {
 		return Receipt{}, fmt.Errorf("%w: %w", ErrGraph, wrong[0])
 	}
+	e.submits.Lock()
+	defer e.submits.Unlock()
+	if receipt, err := e.inTheWay(ctx, c, goal); err != nil || receipt.Run != "" {
+		return receipt, err
+	}
+	prepareErr := e.prepare(ctx, c.Graph, c.Graph.Files)
+	if prepareErr != nil && ctx.Err() != nil { // not the command's fault
+		return Receipt{}, context.Cause(ctx)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.accept(ctx, c, goal, prepareErr)
+}
+
+// inTheWay answers a command that needs no run of its own, or cannot have one.
+func (e *Engine) inTheWay(ctx context.Context, c Command, goal string) (Receipt, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := e.mendFloor(ctx); err != nil {
 		return Receipt{}, err
 	}
-	if found, err := e.unfinished(ctx, c.Run); err != nil {
+	found, err := e.unfinished(ctx, c.Run)
+	if err != nil || found == nil {
 		return Receipt{}, err
-	} else if found != nil {
-		return e.join(ctx, found, c, goal)
 	}
-	prepareErr := e.prepare(ctx, c.Graph, c.Graph.Files)
+	return e.join(ctx, found, c, goal)
+}
+
+// accept makes a run for a command.
+func (e *Engine) accept(ctx context.Context, c Command, goal string, prepareErr error) (Receipt, error) {
+	if err := e.forgetDamaged(ctx, c.Run); err != nil {
+		return Receipt{}, err
+	}
+	var err error
 	a := accepted{Commands: []CommandRef{c.CommandRef}, Goal: goal, Workflow: c.Graph.Name, Files: map[string]string{}, Inputs: c.Inputs}
 	if a.Document, err = e.blobs.put(c.Graph.Document); err != nil {
 		return Receipt{}, fmt.Errorf("store workflow: %w", err)
@@ -202,6 +228,19 @@ func (e *Engine) Submit(ctx context.Context, c Command) (Receipt, error) {
 		}
 	}
 	return Receipt{Accepted, c.Run}, nil
+}
+
+// forgetDamaged makes room for a run whose records could not be read.
+func (e *Engine) forgetDamaged(ctx context.Context, id string) error {
+	log, err := e.c.Store.Load(ctx, id)
+	store, able := e.c.Store.(Pruner)
+	if err == nil && len(log.Entries) == 0 && len(log.Values) == 0 || !able {
+		return nil
+	}
+	if err := store.Delete(ctx, id); err != nil {
+		return fmt.Errorf("forget what is damaged of run %s: %w", id, err)
+	}
+	return nil
 }
 
 // unfinished finds the run of that id, ended or not, or else any other run
@@ -305,6 +344,9 @@ func (e *Engine) mendFloor(ctx context.Context) error {
 		if r.confirmed && r.tookHold() {
 			e.guard.now.Floor = max(e.guard.now.Floor, securityVersion(r.release))
 		}
+		if r.ended != nil {
+			e.guard.now.Counter = max(e.guard.now.Counter, r.ended.Order)
+		}
 	}
 	e.mended = true
 	return nil
@@ -312,7 +354,7 @@ func (e *Engine) mendFloor(ctx context.Context) error {
 
 func (e *Engine) join(ctx context.Context, r *run, c Command, goal string) (Receipt, error) {
 	if r.accepted != nil && r.accepted.Goal != goal && (r.id == c.Run || slices.Contains(r.commands, c.CommandRef)) {
-		return Receipt{}, fmt.Errorf("run %s: %w: go on with it as it was accepted, or take another id", r.id, ErrGoal)
+		return Receipt{Joined, r.id}, fmt.Errorf("run %s: %w: go on with it as it was accepted, or take another id", r.id, ErrGoal)
 	}
 	if r.id == c.Run && r.lost != nil && len(r.commands) == 0 {
 		return Receipt{Joined, r.id}, e.adopt(ctx, r, c.CommandRef)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -151,6 +152,12 @@ func (r *run) learn(outputs map[string]map[string]any, release map[string]any) {
 	if release != nil {
 		r.release = release
 	}
+}
+
+// later orders ended runs. Their times are the last resort: a device without
+// a clock starts in the past.
+func (r *run) later(other *run) int {
+	return cmp.Or(cmp.Compare(r.ended.Order, other.ended.Order), r.endedAt.Compare(other.endedAt))
 }
 
 // changed reports whether anything may have been changed on the device.

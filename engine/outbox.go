@@ -31,12 +31,15 @@ type Report struct {
 	Warnings []string       `json:"warnings,omitempty"`
 	Began    time.Time      `json:"began"`
 	Ended    time.Time      `json:"ended"`
+	// Heard names who has it already, of several; see [Engine.Heard].
+	Heard []string `json:"-"`
 }
 
-// The keys of reports, before and after somebody has taken them.
+// The keys of reports, before and after everybody has taken them, and of who has.
 const (
 	outbox = "outbox/"
 	taken  = "taken/"
+	heard  = "heard/" // id, slash, name
 )
 
 // A run's reports go into one batch with its end.
@@ -66,6 +69,7 @@ func (d *drive) end(ctx context.Context, e ended) (Result, error) {
 		d.facts = a.Facts
 	}
 	defer d.lock()() // who joins is in the reports, or finds an ended run
+	e.Order = d.e.guard.now.Counter + 1
 	put, err := d.reports(e)
 	if err != nil {
 		return Result{}, err
@@ -160,7 +164,7 @@ func (e *Engine) Outbox(ctx context.Context) ([]Report, error) {
 			ended = append(ended, r)
 		}
 	}
-	slices.SortStableFunc(ended, func(a, b *run) int { return a.endedAt.Compare(b.endedAt) })
+	slices.SortStableFunc(ended, (*run).later)
 	var reports []Report
 	var failed error
 	for _, r := range ended {
@@ -169,6 +173,7 @@ func (e *Engine) Outbox(ctx context.Context) ([]Report, error) {
 				continue
 			}
 			rep, err := r.report(key)
+			rep.Heard = r.heard(rep.ID)
 			if failed = errors.Join(failed, err); err == nil {
 				reports = append(reports, rep)
 			}
@@ -184,25 +189,59 @@ func (r *run) report(key string) (rep Report, err error) {
 	return rep, nil
 }
 
+func (r *run) heard(report string) (who []string) {
+	for _, key := range slices.Sorted(maps.Keys(r.values)) {
+		if name, ok := strings.CutPrefix(key, heard+report+"/"); ok {
+			who = append(who, name)
+		}
+	}
+	return who
+}
+
+// Heard says that one of several who are to have a report has it. It is durable,
+// and forgotten once everybody has it.
+func (e *Engine) Heard(ctx context.Context, id, who string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r, err := e.reporting(ctx, id)
+	if err != nil || r == nil || slices.Contains(r.heard(id), who) {
+		return err
+	}
+	d := &drive{e: e, r: r, held: true}
+	return d.apply(ctx, Batch{Put: map[string][]byte{heard + id + "/" + who: {}}})
+}
+
+// reporting finds the run of a report that is in the outbox, or nil.
+func (e *Engine) reporting(ctx context.Context, id string) (*run, error) {
+	at := strings.LastIndexByte(id, '.')
+	if at < 0 || CheckRun(id[:at]) != nil {
+		return nil, fmt.Errorf("report %q is not known", id)
+	}
+	r, err := e.find(ctx, id[:at])
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := r.values[outbox+id]; !ok {
+		return nil, nil
+	}
+	return r, nil
+}
+
 // Reported says that whoever was to have a report has it. It is kept beside its
 // run, for [Engine.ReportTo]. Saying it again is harmless.
 func (e *Engine) Reported(ctx context.Context, id string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	at := strings.LastIndexByte(id, '.')
-	if at < 0 || CheckRun(id[:at]) != nil {
-		return fmt.Errorf("report %q is not known", id)
-	}
-	r, err := e.find(ctx, id[:at])
-	if err != nil {
+	r, err := e.reporting(ctx, id)
+	if err != nil || r == nil { // nil: it was said before, or the run is forgotten
 		return err
 	}
-	body, ok := r.values[outbox+id]
-	if !ok {
-		return nil // it was said before, or the run is forgotten
+	drop := []string{outbox + id}
+	for _, who := range r.heard(id) {
+		drop = append(drop, heard+id+"/"+who)
 	}
 	d := &drive{e: e, r: r, held: true}
-	if err := d.append(ctx, KindReported, "", id, map[string][]byte{taken + id: body}, outbox+id); err != nil {
+	if err := d.append(ctx, KindReported, "", id, map[string][]byte{taken + id: r.values[outbox+id]}, drop...); err != nil {
 		return err
 	}
 	d.event(Event{Kind: EventReport, State: "delivered", Text: id})

@@ -24,11 +24,10 @@ type Pruner interface {
 
 // Prune forgets ended runs beyond the last [KeptRuns], and the stored files and
 // folders that no kept run needs. A run that has not ended or whose reports
-// were not delivered is kept, as is the last one, which the guard names. If
-// unheard, which is for a device that has nobody to report to, reports keep no
-// run. It may be cut at any moment and is done again at the next call. While a
+// were not delivered is kept, as is the last one, which the guard names.
+// Reports to planes that unheard names keep no run: nobody will ever take them. It may be cut at any moment and is done again at the next call. While a
 // run is driven it does nothing.
-func (e *Engine) Prune(ctx context.Context, unheard bool) error {
+func (e *Engine) Prune(ctx context.Context, unheard func(plane string) bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.live != nil {
@@ -47,15 +46,15 @@ func (e *Engine) Prune(ctx context.Context, unheard bool) error {
 		switch {
 		case r.accepted == nil && r.lost == nil && id != e.guard.now.Run:
 			damaged = append(damaged, r) // what could not be read is told by load
-		case r.ended == nil, id == e.guard.now.Run, !unheard && r.waits():
+		case r.ended == nil, id == e.guard.now.Run, r.waits(unheard):
 			kept = append(kept, r)
 		default:
 			old = append(old, r)
 		}
 	}
-	slices.SortStableFunc(old, func(a, b *run) int { return b.endedAt.Compare(a.endedAt) })
+	slices.SortStableFunc(old, func(a, b *run) int { return b.later(a) })
 	room := KeptRuns
-	if slices.ContainsFunc(kept, func(r *run) bool { return r.ended != nil && r.id == e.guard.now.Run && !r.waits() }) {
+	if slices.ContainsFunc(kept, func(r *run) bool { return r.ended != nil && r.id == e.guard.now.Run && !r.waits(unheard) }) {
 		room--
 	}
 	if store, ok := e.c.Store.(Pruner); ok {
@@ -70,11 +69,14 @@ func (e *Engine) Prune(ctx context.Context, unheard bool) error {
 	return errors.Join(e.pruneFiles(slices.Concat(kept, old)), e.pruneWork(kept))
 }
 
-// waits reports whether a report of the run was not delivered.
-func (r *run) waits() bool {
+// waits reports whether a report of the run was not delivered, and may be.
+func (r *run) waits(unheard func(plane string) bool) bool {
 	for key := range r.values {
 		if strings.HasPrefix(key, outbox) {
-			return true
+			rep, err := r.report(key)
+			if err != nil || unheard == nil || !unheard(rep.Plane) {
+				return true
+			}
 		}
 	}
 	return false

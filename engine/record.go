@@ -192,6 +192,8 @@ type ended struct {
 	Code    string   `json:"code,omitempty"`
 	Message string   `json:"message,omitempty"`
 	Step    string   `json:"step,omitempty"`
+	// Order grows from end to end, whatever the wall clock does.
+	Order uint64 `json:"order,omitempty"`
 }
 
 // EndState is the state in which a run ended or stopped.

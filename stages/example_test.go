@@ -26,7 +26,7 @@ steps:
 `), workflow.Env{Verbs: verbs})
 	fmt.Println(err)
 	// Output:
-	// [compat confirm fetch install patch report verify]
+	// [compat confirm fetch inflate install patch report verify]
 	// update.yaml:7:48: E009 unknown key "artefact", did you mean "artifact"?
 	//       fetch: {manifest: "${{ inputs.release }}", artefact: image}
 	//                                                  ^~~~~~~~

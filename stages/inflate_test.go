@@ -20,7 +20,7 @@ func compressed(t *testing.T, name string, body []byte) []byte {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	w, err := c.NewWriter(&out, codec.Options{Size: int64(len(body))})
+	w, err := codec.NewWriter(&out, c, codec.Options{Size: int64(len(body))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,7 +111,7 @@ func TestPatch(t *testing.T) {
 		{"a base that is too short", Patch{Base: "rootfs@a", BaseSize: 1<<20 + 1, BaseSHA256: hexOf(base), SHA256: hexOf(body)}, patch, false, "delta"},
 		{"another size", Patch{Base: "rootfs@a", Size: 5, SHA256: hexOf(body)}, patch, false, "delta"},
 		{"no patch", Patch{Base: "rootfs@a", SHA256: hexOf(body)}, base[:5000], false, "delta"},
-		{"an unknown format", Patch{Base: "rootfs@a", Format: "vcdiff", SHA256: hexOf(body)}, patch, false, "usage"},
+		{"an unknown format", Patch{Base: "rootfs@a", Format: "unheard-of", SHA256: hexOf(body)}, patch, false, "usage"},
 		{"a directory", Patch{Base: "app@active", SHA256: hexOf(body)}, patch, false, "failed"},
 		{"an unknown target", Patch{Base: "data@a", SHA256: hexOf(body)}, patch, false, "failed"},
 	} {

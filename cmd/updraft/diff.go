@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
+	"github.com/gabstv/go-bsdiff/pkg/bsdiff"
 	"github.com/spf13/cobra"
 
 	"github.com/updraft-ota/updraft/agent"
@@ -34,7 +36,7 @@ to standard output and the figures to standard error.`,
 		Example: "  updraft diff app-1.0 app-1.1 app.patch --level max",
 		Args:    arguments("OLD", "NEW", "PATCH"),
 	}
-	level, format := addLevel(c, "level"), addFormat(c, "format")
+	level, format := addLevel(c, "level"), addFormat(c, "format", "vcdiff")
 	asJSON := c.Flags().Bool("json", false, "print the figures as JSON")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		made, err := p.diff(cmd.Context(), args[0], args[1], args[2], format.value, delta.Level(level.value))
@@ -58,8 +60,13 @@ func addLevel(c *cobra.Command, name string) *choice {
 	return addChoice(c, name, "how hard to look for a small patch", string(delta.Default), string(delta.Fast), string(delta.Max))
 }
 
-func addFormat(c *cobra.Command, name string) *choice {
-	return addChoice(c, name, "format of the patch", delta.Names()...)
+// usualFormat is what every device of this version and the zstd program read.
+const usualFormat = "zstd"
+
+// addFormat adds a choice of delta formats without the one that cannot be made, if named.
+func addFormat(c *cobra.Command, name, without string) *choice {
+	words := slices.DeleteFunc(delta.Names(), func(name string) bool { return name == usualFormat || name == without })
+	return addChoice(c, name, "format of the patch", append([]string{usualFormat}, words...)...)
 }
 
 func (p *program) diff(ctx context.Context, oldName, newName, patchName, formatName string, level delta.Level) (_ madePatch, err error) {
@@ -81,7 +88,7 @@ func (p *program) diff(ctx context.Context, oldName, newName, patchName, formatN
 	began := time.Now()
 	err = p.output(patchName, func(w io.Writer) error {
 		var err error
-		stats, err = delta.Make(ctx, format, w, older, newer, delta.Options{Level: level})
+		stats, err = delta.Make(ctx, format, w, older, newer, delta.Options{Level: level, Bsdiff: bsdiff.Bytes})
 		return err
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ out to be damaged, so look at the exit code.`,
 		Example: "  updraft patch app-1.0 app.patch app-1.1",
 		Args:    arguments("OLD", "PATCH", "NEW"),
 	}
-	format := addFormat(c, "format")
+	format := addFormat(c, "format", "")
 	memory := &sizeFlag{bytes: 1 << 30}
 	c.Flags().Var(memory, "memory", "refuse a patch that needs more to apply")
 	c.RunE = func(cmd *cobra.Command, args []string) error {

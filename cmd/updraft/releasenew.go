@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gabstv/go-bsdiff/pkg/bsdiff"
 	"github.com/spf13/cobra"
 
 	"github.com/updraft-ota/updraft/agent"
@@ -73,7 +74,7 @@ memory a few times; everything else is a stream.`,
 	bases := f.StringArray("delta-from", nil, "`NAME=FILE`, an older version of an artifact, repeatable")
 	f.StringVar(&r.out, "out", "", "folder `DIR` to write (required)")
 	must(c.MarkFlagDirname("out"))
-	format, level := addFormat(c, "delta-format"), addLevel(c, "level")
+	format, level := addFormat(c, "delta-format", "vcdiff"), addLevel(c, "level")
 	asJSON := f.Bool("json", false, "print the result as JSON")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		err := needs(cmd, "name", "version", "artifact", "out")
@@ -266,7 +267,7 @@ func (r *newRelease) delta(ctx context.Context, base namedFile, a *trust.Artifac
 		return err
 	}
 	sum := sha256.New()
-	_, err = delta.Make(ctx, r.format, io.MultiWriter(out, sum), older, newer, delta.Options{Level: r.level})
+	_, err = delta.Make(ctx, r.format, io.MultiWriter(out, sum), older, newer, delta.Options{Level: r.level, Bsdiff: bsdiff.Bytes})
 	if err != nil {
 		return out.abort(fmt.Errorf("delta of %s from %s: %w", a.Name, base.file, err))
 	}

@@ -47,7 +47,8 @@ const (
 	maxURL      = 4096      // bytes
 	maxIdentity = 1024      // bytes of a URL without its query
 	maxJobID    = 128       // bytes
-	maxOpen     = 6         // jobs without an accepted report
+	maxOpen     = 6         // jobs without an accepted report, those apart that the cloud rejects
+	maxUntold   = 8         // jobs without an accepted report
 	maxTold     = 8         // ended jobs that are remembered
 	maxError    = 300       // bytes of the text that a report gives as the reason
 )
@@ -83,7 +84,6 @@ type Dialect struct {
 	heard     bool   // the cloud has answered anything since the connect
 	queue     []*job // reports to send; the first is under way
 	waiting   bool   // for the answer to the first, or for its next attempt
-	attempt   int    // of sending, since the connect or the last acceptance
 	published uint64 // token of the last publish of the first, if it counts
 
 	progress progress
@@ -134,7 +134,10 @@ func (d *Dialect) Step(in control.In, emit func(control.Out)) {
 // connect subscribes anew, and sends what waits or else says what was reported last.
 func (d *Dialect) connect(in control.In, emit func(control.Out)) {
 	d.lose()
-	d.connected, d.attempt = true, 0
+	d.connected = true
+	for _, j := range d.jobs {
+		j.attempt = 0
+	}
 	if !in.Session { // nothing old can be on its way
 		d.seen, d.taken = 0, 0
 	}
@@ -161,7 +164,7 @@ func (d *Dialect) tick(in control.In, emit func(control.Out)) {
 	switch in.Token {
 	case timerAnswer:
 		if d.waiting {
-			if d.attempt == 1 && !d.heard && d.c.Delivery != OnPublished { // brokers drop in silence what a client may not do
+			if d.queue[0].attempt == 1 && !d.heard && d.c.Delivery != OnPublished { // brokers drop in silence what a client may not do
 				logf(emit, fmt.Sprintf("%s: no answer to the report of job %s: may this client publish and read there?", d.topic, d.queue[0].ID))
 			}
 			d.send(emit)

@@ -44,8 +44,8 @@ func (d *Dialect) read(in control.In, emit func(control.Out)) (held bool, err er
 	if err != nil {
 		return false, err
 	}
-	if asks.shadow != 0 && asks.shadow < d.seen {
-		return false, fmt.Errorf("version %d of the shadow is older than %d, which was seen", asks.shadow, d.seen)
+	if oldest := d.oldest(); asks.shadow != 0 && asks.shadow < oldest {
+		return false, fmt.Errorf("version %d of the shadow is older than %d, which was seen", asks.shadow, oldest)
 	}
 	d.seen = max(d.seen, asks.shadow)
 	if asks.url == "" && asks.jobID == "" {
@@ -66,12 +66,13 @@ func (d *Dialect) desire(in control.In, asks delta, emit func(control.Out)) (hel
 	}
 	j := d.find(id)
 	if j == nil {
-		if d.open() >= maxOpen {
-			return false, fmt.Errorf("job %s: %d jobs have no accepted report yet, the limit is %d", id, d.open(), maxOpen)
+		if d.open() >= maxOpen || d.untold() >= maxUntold { // it is not acknowledged, and comes again with the next connection
+			logf(emit, fmt.Sprintf("job %s waits: %d jobs have no accepted report yet", id, d.untold()))
+			return true, nil
 		}
-		j = &job{ID: id, URL: url, Stage: asked, Wanted: asks.version, ask: d.token(), message: in.Message}
+		j = &job{ID: id}
 		d.jobs = append(d.jobs, j)
-		emit(control.Out{Kind: control.OutCommand, Token: j.ask, Command: control.Command{ID: id, Name: "update", Inputs: inputs(asks, url)}})
+		d.command(j, in, asks, url, emit)
 		return true, nil
 	}
 	if !j.holds(url) {
@@ -81,6 +82,10 @@ func (d *Dialect) desire(in control.In, asks delta, emit func(control.Out)) (hel
 		j.URL = url // the same file with a new query: the report must repeat the newest
 	}
 	switch {
+	case j.Stage == running && j.restored:
+		j.restored = false
+		d.command(j, in, asks, url, emit)
+		return true, nil
 	case j.Stage == asked && j.message == 0: // the first message went with its connection
 		j.message = in.Message
 		return true, nil
@@ -88,6 +93,13 @@ func (d *Dialect) desire(in control.In, asks delta, emit func(control.Out)) (hel
 		d.tellAgain(in.Now, j, emit)
 	}
 	return false, nil
+}
+
+// command asks the engine for a job. The same job is the same run, however often.
+func (d *Dialect) command(j *job, in control.In, asks delta, url string, emit func(control.Out)) {
+	j.URL, j.Stage, j.Wanted, j.shadow = url, asked, asks.version, asks.shadow
+	j.ask, j.message = d.token(), in.Message
+	emit(control.Out{Kind: control.OutCommand, Token: j.ask, Command: control.Command{ID: j.ID, Name: "update", Inputs: inputs(asks, url)}})
 }
 
 // complete fills in what a delta leaves out: a member that is as it was

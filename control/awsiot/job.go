@@ -28,11 +28,15 @@ type job struct {
 	Wanted string  `json:"version,omitempty"` // the version that the cloud named
 	Ending *ending `json:"ending,omitempty"`
 
-	ask     uint64    // token of the command
-	message uint64    // to be acknowledged after the receipt
-	owed    bool      // the outbox waits to hear that the report is delivered
-	again   bool      // to be reported again, when the timer is due
-	toldAt  time.Time // since when the cloud has the report, as far as this process knows
+	ask      uint64    // token of the command
+	shadow   int64     // version of the delta that asked for it, 0 if it had none
+	restored bool      // as running: whether the engine knows it still, the engine must say
+	rejected bool      // the cloud finds fault with its report
+	attempt  int       // of sending the report, since the connect
+	message  uint64    // to be acknowledged after the receipt
+	owed     bool      // the outbox waits to hear that the report is delivered
+	again    bool      // to be reported again, when the timer is due
+	toldAt   time.Time // since when the cloud has the report, as far as this process knows
 }
 
 // ending is what the cloud is told at the end of a job.
@@ -93,8 +97,20 @@ func (d *Dialect) tidy() {
 	}
 }
 
-// open counts the jobs whose end the cloud has not taken.
+// open counts the jobs whose end the cloud has not taken, without those whose
+// report it does not want.
 func (d *Dialect) open() int {
+	n := 0
+	for _, j := range d.jobs {
+		if j.Stage != told && !j.rejected {
+			n++
+		}
+	}
+	return n
+}
+
+// untold counts the jobs whose end the cloud has not taken.
+func (d *Dialect) untold() int {
 	n := 0
 	for _, j := range d.jobs {
 		if j.Stage != told {
@@ -102,6 +118,18 @@ func (d *Dialect) open() int {
 		}
 	}
 	return n
+}
+
+// oldest is the version below which a delta is out of date. One that asked for
+// a job without an answer will come again, so that it is not.
+func (d *Dialect) oldest() int64 {
+	version := d.seen
+	for _, j := range d.jobs {
+		if j.Stage == asked && j.shadow != 0 {
+			version = min(version, j.shadow)
+		}
+	}
+	return version
 }
 
 // saved is what survives a restart.
@@ -115,7 +143,7 @@ type saved struct {
 // Save gives what must survive a restart, as JSON: the jobs that run or have
 // ended, and their URLs with the query.
 func (d *Dialect) Save() []byte {
-	s := saved{Seen: d.seen, Last: d.last, Took: d.taken}
+	s := saved{Seen: d.oldest(), Last: d.last, Took: d.taken}
 	for _, j := range d.jobs {
 		bare := j.Stage == ended && j.URL == "" && j.Ending.Report != "" // the outbox brings all of it again
 		if j.Stage != asked && !bare {
@@ -156,6 +184,7 @@ func (d *Dialect) restore(save []byte) {
 		if j.Stage == ended {
 			d.queue = append(d.queue, j)
 		}
+		j.restored = j.Stage == running
 	}
 }
 

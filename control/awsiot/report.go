@@ -90,7 +90,14 @@ func digest(text string) string {
 func (d *Dialect) enqueue(j *job) {
 	j.Stage, j.again = ended, false
 	if !slices.Contains(d.queue, j) {
-		d.queue = append(d.queue, j)
+		at := slices.IndexFunc(d.queue, func(k *job) bool { return k.rejected })
+		if at < 0 {
+			at = len(d.queue)
+		}
+		if at == 0 { // nothing is under way: what is rejected has its answer
+			d.waiting = false
+		}
+		d.queue = slices.Insert(d.queue, at, j)
 	}
 	// The order of the jobs is the order of their reports, also after a restart.
 	d.jobs = append(slices.DeleteFunc(d.jobs, func(k *job) bool { return k == j }), j)
@@ -115,7 +122,7 @@ func (d *Dialect) send(emit func(control.Out)) {
 		out.Token = d.published
 	}
 	emit(out)
-	d.attempt++
+	j.attempt++
 	d.pause(j, emit)
 }
 
@@ -123,11 +130,11 @@ func (d *Dialect) send(emit func(control.Out)) {
 // different devices and reports differ by up to a quarter, so that they do not all come at once.
 func (d *Dialect) pause(j *job, emit func(control.Out)) {
 	wait := lastWait
-	if n := d.attempt - 1; n < 5 {
+	if n := j.attempt - 1; n < 5 {
 		wait = firstWait << max(n, 0)
 	}
 	h := fnv.New32a()
-	fmt.Fprintf(h, "%s %s %d", d.c.Device, j.Ending.Token, d.attempt)
+	fmt.Fprintf(h, "%s %s %d", d.c.Device, j.Ending.Token, j.attempt)
 	wait += wait / 1000 * time.Duration(h.Sum32()%251)
 	emit(control.Out{Kind: control.OutTimer, Token: timerAnswer, After: wait.Round(100 * time.Millisecond)})
 }
@@ -179,7 +186,12 @@ func (d *Dialect) rejected(j *job, a answer, first bool, emit func(control.Out))
 		return
 	}
 	if code, err := strconv.Atoi(a.code); err == nil && code >= 400 && code < 500 && code != 408 && code != 409 && code != 429 {
+		j.rejected = true
 		d.queue = append(d.queue[1:], j)
+	}
+	if next := d.queue[0]; next != j && !next.rejected {
+		d.send(emit)
+		return
 	}
 	d.pause(d.queue[0], emit)
 }
@@ -190,7 +202,7 @@ func (a answer) reason() string { return redact(a.code+" "+a.text, 120) }
 func (d *Dialect) delivered(now time.Time, j *job, emit func(control.Out)) {
 	first := d.queue[0] == j
 	d.queue = slices.DeleteFunc(d.queue, func(k *job) bool { return k == j })
-	j.Stage, j.toldAt = told, now
+	j.Stage, j.toldAt, j.attempt, j.rejected = told, now, 0, false
 	d.last = j.ID
 	d.tidy()
 	if j.owed {
@@ -198,7 +210,7 @@ func (d *Dialect) delivered(now time.Time, j *job, emit func(control.Out)) {
 		emit(control.Out{Kind: control.OutDelivered, Report: j.Ending.Report})
 	}
 	if first {
-		d.waiting, d.attempt, d.published = false, 0, 0
+		d.waiting, d.published = false, 0
 		d.begin(emit)
 	}
 }

@@ -1,7 +1,7 @@
 // Package codec decodes and encodes compressed artifacts as bounded streams.
 //
 // [Lookup] gives a [Codec] by name, and [Detect] tells the name from the first
-// bytes of a file. [Codec.NewReader] decodes and [Codec.NewWriter] encodes.
+// bytes of a file. [Codec.NewReader] decodes and [NewWriter] encodes.
 //
 //	c, err := codec.Lookup("zstd")
 //	…
@@ -96,15 +96,14 @@ type Codec struct {
 	name   string
 	magic  func(head []byte) bool
 	decode func(src *source, limits Limits) (decoder, error)
-	encode func(dst io.Writer, o Options) (io.WriteCloser, error)
 }
 
 var codecs = map[string]Codec{
 	"bzip2": {name: "bzip2", magic: isBzip2, decode: decodeBzip2},
-	"gzip":  {name: "gzip", magic: isGzip, decode: decodeGzip, encode: encodeGzip},
+	"gzip":  {name: "gzip", magic: isGzip, decode: decodeGzip},
 	"lz4":   {name: "lz4", magic: isLZ4, decode: decodeLZ4},
 	"xz":    {name: "xz", magic: isXZ, decode: decodeXZ},
-	"zstd":  {name: "zstd", magic: isZstd, decode: decodeZstd, encode: encodeZstd},
+	"zstd":  {name: "zstd", magic: isZstd, decode: decodeZstd},
 }
 
 // Lookup gives the codec of that name. The error names those that there are.
@@ -192,8 +191,11 @@ type Options struct {
 // NewWriter gives an encoder that writes to dst. Equal content gives equal
 // bytes with one version of updraft. Close finishes the file and leaves dst
 // open. A codec that can only be decoded is [errors.ErrUnsupported].
-func (c Codec) NewWriter(dst io.Writer, o Options) (io.WriteCloser, error) {
-	if c.encode == nil {
+//
+// It is no method, so that a program which only decodes carries no encoder.
+func NewWriter(dst io.Writer, c Codec, o Options) (io.WriteCloser, error) {
+	encode := encoderOf(c.name)
+	if encode == nil {
 		return nil, fmt.Errorf("encode %s: the format can be decoded, not made: %w", c.name, errors.ErrUnsupported)
 	}
 	if o.Size < AnySize {
@@ -206,11 +208,21 @@ func (c Codec) NewWriter(dst io.Writer, o Options) (io.WriteCloser, error) {
 	default:
 		return nil, fmt.Errorf("encode %s: unknown level %q (have %q)", c.name, o.Level, []Level{Fast, Default, Max})
 	}
-	w, err := c.encode(dst, o)
+	w, err := encode(dst, o)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", c.name, err)
 	}
 	return &writer{name: c.name, enc: w, size: o.Size}, nil
+}
+
+func encoderOf(codec string) func(dst io.Writer, o Options) (io.WriteCloser, error) {
+	switch codec {
+	case "gzip":
+		return encodeGzip
+	case "zstd":
+		return encodeZstd
+	}
+	return nil
 }
 
 // hasMagic is the magic of formats that begin with the same bytes always.

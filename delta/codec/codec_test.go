@@ -64,7 +64,7 @@ func pack(t testing.TB, name string, content []byte) []byte {
 		err = z.Apply(lz4.ChecksumOption(true), lz4.BlockChecksumOption(true), lz4.SizeOption(uint64(len(content))))
 		w = z
 	default:
-		w, err = lookup(t, name).NewWriter(&b, Options{Size: int64(len(content))})
+		w, err = NewWriter(&b, lookup(t, name), Options{Size: int64(len(content))})
 	}
 	if err == nil {
 		_, err = w.Write(content)
@@ -286,8 +286,8 @@ func TestDamage(t *testing.T) {
 func TestWriter(t *testing.T) {
 	for _, name := range Names() {
 		c := lookup(t, name)
-		if c.encode == nil {
-			if _, err := c.NewWriter(io.Discard, Options{}); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "can be decoded, not made") {
+		if encoderOf(c.name) == nil {
+			if _, err := NewWriter(io.Discard, c, Options{}); !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "can be decoded, not made") {
 				t.Errorf("%s: NewWriter = %v", name, err)
 			}
 			continue
@@ -299,7 +299,7 @@ func TestWriter(t *testing.T) {
 			for _, declared := range []int64{AnySize, int64(len(want))} {
 				files = [2]bytes.Buffer{}
 				for i := range files {
-					w, err := c.NewWriter(&files[i], Options{Level: level, Size: declared})
+					w, err := NewWriter(&files[i], c, Options{Level: level, Size: declared})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -323,7 +323,7 @@ func TestWriter(t *testing.T) {
 			t.Errorf("%s: %d bytes at the highest level, %d at the lowest", name, sizes[Max], sizes[Fast])
 		}
 		for _, n := range []int{4, 6} {
-			w, err := c.NewWriter(io.Discard, Options{Size: 5})
+			w, err := NewWriter(io.Discard, c, Options{Size: 5})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -332,10 +332,10 @@ func TestWriter(t *testing.T) {
 				t.Errorf("%s: %d bytes where 5 were declared: %v", name, n, err)
 			}
 		}
-		if _, err := c.NewWriter(io.Discard, Options{Level: "9"}); err == nil || !strings.Contains(err.Error(), `unknown level "9"`) {
+		if _, err := NewWriter(io.Discard, c, Options{Level: "9"}); err == nil || !strings.Contains(err.Error(), `unknown level "9"`) {
 			t.Errorf("%s: level 9: %v", name, err)
 		}
-		w, err := c.NewWriter(&full{}, Options{Size: AnySize})
+		w, err := NewWriter(&full{}, c, Options{Size: AnySize})
 		if err != nil {
 			t.Fatal(err)
 		}

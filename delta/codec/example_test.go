@@ -17,7 +17,7 @@ func Example() {
 		return
 	}
 	var file bytes.Buffer
-	w, err := c.NewWriter(&file, codec.Options{Size: int64(len(text))})
+	w, err := codec.NewWriter(&file, c, codec.Options{Size: int64(len(text))})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -1,9 +1,8 @@
 package codec
 
 import (
+	"compress/gzip" // which programs that speak HTTP hold anyway
 	"io"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // gzipMemory is the window of 32 KiB, tables and buffers.

@@ -463,7 +463,7 @@ func TestOldRunsAreForgotten(t *testing.T) {
 			return nil
 		}
 		_ = e.Deliver(t.Context(), deliver)
-		if err := e.Prune(t.Context(), false); err != nil {
+		if err := e.Prune(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -54,7 +54,7 @@ var Heavy = map[string][]string{
 	"github.com/tetratelabs/wazero":  {"wasmhost"},
 	"github.com/dgraph-io/badger/v4": {"engine/journal"},
 	"github.com/klauspost/compress":  {"delta", "delta/codec"},
-	"github.com/gabstv/go-bsdiff":    {"delta"},
+	"github.com/gabstv/go-bsdiff":    {"cmd/updraft"},
 	"github.com/ulikunitz/xz":        {"delta/codec"},
 	"github.com/pierrec/lz4/v4":      {"delta/codec"},
 	"github.com/expr-lang/expr":      {"engine/workflow"},

@@ -20,8 +20,6 @@ func (s *scanner) arm64() {
 			if page := s.address(p)&^4095 + uint64(pages(w)); s.e.mapped(page) || s.e.mapped(page+4095) {
 				s.add(p, Page21, s.completion(p, w&31))
 			}
-		case w&0xFF000000 == 0x58000000 || w&0xFF000000 == 0x18000000:
-			// A load from a pool near by: both ends move together.
 		}
 	}
 }

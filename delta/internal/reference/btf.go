@@ -28,7 +28,7 @@ func (e *Element) addTypes(r io.ReaderAt, g region) {
 			break
 		}
 		_, n := typeTail(info)
-		if n > reach-16 || n > g.hi-at-12 {
+		if n > g.hi-at-12 {
 			break
 		}
 		g.mark(at)
@@ -83,6 +83,10 @@ func (s *scanner) types() {
 			return
 		}
 		t, n := typeTail(info)
+		if n > reach-12 {
+			p += 12 + n
+			continue
+		}
 		s.typeName(p)
 		if t.ref {
 			s.typeID(p + 8)
@@ -107,8 +111,12 @@ func (s *scanner) types() {
 }
 
 func (s *scanner) typeName(p int64) {
-	if v, ok := s.uint32(p); ok && v != 0 && int64(v) < s.g.target {
+	switch v, ok := s.uint32(p); {
+	case !ok || v == 0:
+	case int64(v) < s.g.target:
 		s.add(p, TypeName, s.g.base)
+	default:
+		s.add(p, OuterName, 0)
 	}
 }
 

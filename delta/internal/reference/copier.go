@@ -32,8 +32,8 @@ type Copier struct {
 	lastCopy Copy  // the copy of the last reference
 }
 
-// NewCopier makes a Copier for e, of which old has the bytes. It holds about
-// 2 MiB.
+// NewCopier makes a Copier for e, of which old has the bytes. It holds
+// 1.4 MiB.
 func NewCopier(e *Element, l *Layout, m *Map, old io.ReaderAt) *Copier {
 	return &Copier{guide: guide{e: e, l: l, m: m}, old: old, model: new(model)}
 }
@@ -90,7 +90,10 @@ func (c *Copier) piece(dst, want []byte, l link) error {
 	lo := c.in.Old + c.next
 	hi := lo + int64(len(dst))
 	edge := min(hi+Margin, c.in.Old+c.in.Length)
-	from, to := c.guide.e.Window(lo, hi)
+	from, to := lo, edge
+	if c.in.Length >= 4 { // the shortest field
+		from, to = c.guide.e.Window(lo, hi)
+	}
 	if err := c.load(from, to); err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 var kindNames = [kinds]string{"Near32", "Data32", "Branch26", "Page21", "Wide32", "Word", "ConstWord", "Site", "DebugWord", "Symbol", "Table32",
-	"Switch32", "Frame32", "Down32", "Back32", "Base32", "Name", "Offset", "Offset4", "Offset24", "Section64", "TypeName", "TypeID", "Inline", "GoName", "GoType"}
+	"Switch32", "Frame32", "Down32", "Back32", "Base32", "Name", "Offset", "Offset4", "Offset24", "Section64", "TypeName", "OuterName", "TypeID", "Inline", "GoName", "GoType"}
 
 // TestCorpus measures on pairs of real versions: UPDRAFT_CORPUS names a folder
 // with NAME/old and NAME/new.

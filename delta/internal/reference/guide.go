@@ -14,7 +14,7 @@ type guide struct {
 const (
 	addresses = iota
 	places    // in the file
-	numbers   // of types
+	numbers   // of types, or of something else outside of the file
 )
 
 // space is what values of the kind count.
@@ -22,7 +22,7 @@ func (k Kind) space() uint64 {
 	switch k {
 	case Back32, Name, Offset, Offset4, Offset24, Section64, TypeName, Inline, GoName, GoType:
 		return places
-	case TypeID:
+	case TypeID, OuterName:
 		return numbers
 	}
 	return addresses
@@ -31,7 +31,7 @@ func (k Kind) space() uint64 {
 // absolute says whether fields of the kind hold their value as it is.
 func (k Kind) absolute() bool {
 	switch k {
-	case Word, ConstWord, Site, DebugWord, Symbol, Wide32, TypeID:
+	case Word, ConstWord, Site, DebugWord, Symbol, Wide32, TypeID, OuterName:
 		return true
 	}
 	return false

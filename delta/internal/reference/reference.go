@@ -11,7 +11,7 @@
 // counterpart inside new):
 //
 //	e, ok := reference.Parse(old, size)        // headers and bounded tables of old
-//	m, err := reference.NewMap(copies, size)   // where old bytes went
+//	m, err := reference.NewMap(copies, size)   // where old bytes went, before any frame
 //	l, err := e.ReadLayout(record, m)          // new's segments, from the patch
 //	c := reference.NewCopier(e, l, m, old)
 //	c.Reset()                                  // at the start of each frame
@@ -24,9 +24,10 @@
 //
 // Old may be damaged or hostile. Any bytes give a bounded answer: fewer fields
 // or no element, never a panic, and work in proportion to their length. What
-// is held: the tables of old (4 bytes for each 4 KiB of its unwind and symbol
-// records, and its headers), 8 bytes for each segment of the map and 4 bytes
-// for each 4 KiB of old, about 1.5 MiB for the models, and a window of old.
+// is held: the headers of old, 4 bytes for each 4 KiB of its unwind, type and
+// function records, 8 bytes for each part of the map and 4 bytes for each 4 KiB
+// of old, 1.2 MiB of models (1 MiB of it the memory of targets), and 160 KiB
+// around the place that is read.
 //
 // Only 64-bit little-endian ELF for x86-64 and arm64 is understood. Nothing
 // here vouches for the result: compare its digest.
@@ -91,6 +92,9 @@ const (
 	Section64
 	// TypeName is a name in BTF type information.
 	TypeName
+	// OuterName is a name in BTF type information whose strings go on where
+	// another file's end.
+	OuterName
 	// TypeID is a type's number in BTF type information.
 	TypeID
 	// Inline is Name in a record of Go's inlining tables.

@@ -12,12 +12,12 @@ const (
 	lead    = 16
 	// behind is how far before a field its surroundings may decide about it.
 	behind = 48
-	// reach is how far a field may be from the start of its record.
-	reach = 64 << 10
+	// reach is how long a record may be in which there are fields.
+	reach = 16 << 10
 )
 
 // Window is the part of old that [Element.Scan] needs for the fields from lo
-// to hi. It is at most 72 KiB larger than hi-lo; mostly 1 KiB.
+// to hi. It is at most 20 KiB larger than hi-lo; mostly 1 KiB.
 func (e *Element) Window(lo, hi int64) (from, to int64) {
 	from = lo
 	if i := e.regionAt(lo); i < len(e.regions) && e.regions[i].lo <= lo {
@@ -85,7 +85,7 @@ func (s *scanner) run() {
 	case formRela:
 		s.rela()
 	case formFrames:
-		s.frames()
+		s.byMarks((*scanner).frames)
 	case formFrameIndex:
 		s.frameIndex()
 	case formOffsets:
@@ -93,13 +93,22 @@ func (s *scanner) run() {
 	case formFuncIndex:
 		s.funcIndex()
 	case formFuncs:
-		s.funcs()
+		s.byMarks((*scanner).funcs)
 	case formInline:
 		s.inline()
 	case formTypes:
-		s.types()
+		s.byMarks((*scanner).types)
 	case formDebug:
 		s.debug()
+	}
+}
+
+// byMarks walks along records for each part of the region that has a mark of
+// its own, so that a walk from an earlier one finds the same.
+func (s *scanner) byMarks(walk func(*scanner)) {
+	for end := s.hi; s.lo < end; s.lo = s.hi {
+		s.hi = min(s.g.lo+((s.lo-s.g.lo)/markStep+1)*markStep, end)
+		walk(s)
 	}
 }
 

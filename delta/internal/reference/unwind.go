@@ -20,7 +20,7 @@ func (e *Element) addFrames(r io.ReaderAt, g region) {
 	at := g.lo
 	for at+4 <= g.hi {
 		n, ok := t.uint32(at)
-		if !ok || n == 0 || n > reach-16 || int64(n) > g.hi-at-4 {
+		if !ok || n == 0 || int64(n) > g.hi-at-4 {
 			break
 		}
 		g.mark(at)
@@ -36,7 +36,7 @@ func (s *scanner) frames() {
 		if !ok || n == 0 {
 			return
 		}
-		if back, ok := s.uint32(p + 4); ok && back != 0 && n >= framePads-4 {
+		if back, ok := s.uint32(p + 4); ok && back != 0 && n >= framePads-4 && n <= reach-4 {
 			s.add(p+4, Back32, 0)
 			s.distance(p + frameCode)
 			if extra, ok := s.uint32(p + frameExtra); ok && extra&255 == 4 && n >= framePads {

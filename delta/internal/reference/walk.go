@@ -43,14 +43,19 @@ func (t *tape) uint64(off int64) (uint64, bool) {
 	return little.Uint64(b), true
 }
 
-// mark notes that a record starts at off. Calls go forwards, from g.lo on.
+// mark notes that a record starts at off. Calls go forwards, from g.lo on. A
+// record longer than reach is none: what lies in it has the mark of the next.
 func (g *region) mark(off int64) {
+	before := g.last
+	if off-g.lo-int64(before) > reach {
+		before = uint32(off - g.lo)
+	}
 	for int64(len(g.marks))*markStep <= off-g.lo {
 		if int64(len(g.marks))*markStep == off-g.lo || len(g.marks) == 0 {
 			g.marks = append(g.marks, uint32(off-g.lo))
 			continue
 		}
-		g.marks = append(g.marks, g.last)
+		g.marks = append(g.marks, before)
 	}
 	g.last = uint32(off - g.lo)
 }
@@ -61,7 +66,8 @@ func (g *region) closeAt(off int64) {
 	g.hi = off
 }
 
-// record is the last record that starts at or before off.
+// record is where to begin to walk for what lies at off: the last record that
+// starts at or before the 4 KiB that off is in.
 func (g *region) record(off int64) int64 {
 	i := min((off-g.lo)/markStep, int64(len(g.marks))-1)
 	if i < 0 {
