@@ -3,8 +3,10 @@ package crashtest_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/disk"
@@ -152,6 +154,48 @@ func TestALostCommandIsAskedForAgain(t *testing.T) {
 		}
 		if out, err := e.Outbox(t.Context()); err != nil || len(out) != 1 || out[0].Plane != "aws" {
 			t.Errorf("delivered %v: outbox = %+v, %v, want the report of the command", delivered, out, err)
+		}
+	}
+}
+
+// TestAClockThatIsSetBack changes nothing about which run ended last: reports go
+// out in the order of the ends, and the newest runs are those that are kept.
+func TestAClockThatIsSetBack(t *testing.T) {
+	m := newMachine(t, steps(image("image", 64<<10), &engine.Step{ID: "write", Static: &write{"image", "config"}}))
+	run := func(id string) {
+		t.Helper()
+		if res, err := m.run(t.Context(), id); err != nil || res.State != engine.Succeeded {
+			t.Fatalf("run = %+v, %v, want succeeded", res, err)
+		}
+		m.clock.Jump(-24 * time.Hour)
+	}
+	var want []string
+	for i := range engine.KeptRuns + 3 {
+		id := fmt.Sprintf("r-%02d", engine.KeptRuns+3-i) // another order than that of the names
+		run(id)
+		want = append(want, id+".0")
+	}
+	e, err := m.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	if err := e.Deliver(t.Context(), func(_ context.Context, r engine.Report) error { got = append(got, r.ID); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("delivered %v, want %v", got, want)
+	}
+	if err := e.Prune(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := m.store.Runs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range want[len(want)-3:] {
+		if !slices.Contains(kept, id[:len(id)-2]) {
+			t.Errorf("run %s is forgotten, though it is among the last; kept are %v", id[:len(id)-2], kept)
 		}
 	}
 }
