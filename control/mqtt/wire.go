@@ -291,8 +291,8 @@ func (w *wire) tooLarge(qos byte, length int64) error {
 func (w *wire) skip() ([]byte, error) {
 	m, began := w.refused, time.Now()
 	for m.left > 0 {
-		n, err := io.CopyN(io.Discard, w.in, min(m.left, 64<<10))
-		if m.left -= n; err != nil {
+		n, err := w.in.Discard(int(min(m.left, 64<<10)))
+		if m.left -= int64(n); err != nil {
 			return nil, unexpected(err)
 		}
 		now := time.Now()
