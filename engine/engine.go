@@ -185,7 +185,7 @@ func (e *Engine) inTheWay(ctx context.Context, c Command, goal string) (Receipt,
 	if err := e.mendFloor(ctx); err != nil {
 		return Receipt{}, err
 	}
-	found, err := e.unfinished(ctx, c.Run)
+	found, err := e.unfinished(ctx, c)
 	if err != nil || found == nil {
 		return Receipt{}, err
 	}
@@ -243,17 +243,38 @@ func (e *Engine) forgetDamaged(ctx context.Context, id string) error {
 	return nil
 }
 
-// unfinished finds the run of that id, ended or not, or else any other run
+// unfinished finds the run of a command, ended or not, or else any other run
 // that has not ended.
-func (e *Engine) unfinished(ctx context.Context, id string) (*run, error) {
-	r, err := e.find(ctx, id)
+func (e *Engine) unfinished(ctx context.Context, c Command) (*run, error) {
+	r, err := e.find(ctx, c.Run)
 	if err != nil {
 		return nil, err
 	}
 	if r.accepted != nil || r.lost != nil {
 		return r, nil
 	}
+	if r, err = e.answering(ctx, c.CommandRef); err != nil || r != nil {
+		return r, err
+	}
 	return e.open(ctx)
+}
+
+// answering finds the run that a command has joined, or nil.
+func (e *Engine) answering(ctx context.Context, c CommandRef) (*run, error) {
+	runs, err := e.runs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range runs {
+		r, err := e.find(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(r.commands, c) {
+			return r, nil
+		}
+	}
+	return nil, nil
 }
 
 // Open gives the id of the run that has not ended, or "".

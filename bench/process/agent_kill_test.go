@@ -276,7 +276,7 @@ func (y *killing) count(t *testing.T, u *unit) (jobs, arrivals int) {
 				y.joined++
 			}
 			if seen[e.Job] > 1 || e.Report == "" || e.Arrivals < 1 {
-				t.Errorf("%s: end %d of %s, report %q, arrived %d times: want one end, one report, at least one arrival", id, seen[e.Job], e.Job, e.Report, e.Arrivals)
+				t.Errorf("%s: end %d of %s, report %q, %s %s, arrived %d times: want one end, one report, at least one arrival", id, seen[e.Job], e.Job, e.Report, e.Result, e.Code, e.Arrivals)
 			}
 		}
 	}

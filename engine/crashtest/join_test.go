@@ -83,6 +83,9 @@ func TestWhoJoinsHearsTheEnd(t *testing.T) {
 			}
 			if receipt.Answer == engine.Joined {
 				want++
+				if again := begin("two", id); again != receipt { // also after the end
+					t.Errorf("command %d, asked for again, is %+v, was %+v", id, again, receipt)
+				}
 			}
 			reports[string(receipt.Answer)]++
 		}
