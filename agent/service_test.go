@@ -399,23 +399,29 @@ func TestServeWithoutABroker(t *testing.T) {
 // has ended, which may be before the agent has heard of that.
 func TestServeAtTheEndOfARun(t *testing.T) {
 	s := newStand(t, onePlane, oneWaits)
+	const jobs = 8
+	next := func(i int) error {
+		s.gates.open <- struct{}{}
+		_, err := s.sim.Push("gw-1", map[string]any{"softwareURL": s.sim.Endpoints().Files + []string{"green", "blue"}[i%2], "jobID": fmt.Sprint("j-", i)})
+		return err
+	}
+	done := 0
 	s.tell = func(e engine.Event) {
 		if e.Kind == engine.EventRun && e.State == string(engine.Succeeded) {
-			time.Sleep(200 * time.Millisecond) // the command comes in meanwhile
+			if done++; done < jobs {
+				if err := next(done); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(100 * time.Millisecond) // it comes in before the engine returns
+			}
 		}
 	}
 	s.serve()
-	s.push("gw-1", "j-0", "green")
-	s.entered()
-	s.gates.open <- struct{}{}
-	s.ends("gw-1", 1) // and its event is still being told, or was a moment ago
-	for i, colour := range []string{"blue", "black"} {
-		s.gates.open <- struct{}{}
-		s.push("gw-1", fmt.Sprint("j-", i+1), colour)
-		s.entered()
+	if err := next(0); err != nil {
+		t.Fatal(err)
 	}
-	if ends := s.ends("gw-1", 3); len(ends) != 3 {
-		t.Errorf("the cloud heard %+v, want three ends", ends)
+	if ends := s.ends("gw-1", jobs); len(ends) != jobs {
+		t.Errorf("the cloud heard %+v, want %d ends", ends, jobs)
 	}
 }
 
