@@ -119,6 +119,10 @@ type Limits struct {
 	// come from the goroutine that reads the patch. Only formats that
 	// [Format.Streams] use it.
 	Frame func(patchOffset int64)
+	// Kept is called, if not nil, after a section was read that begins at
+	// patchOffset and that positions name as their Map from then on, until
+	// the next such call. It comes from the same goroutine.
+	Kept func(patchOffset int64)
 }
 
 // Options chooses how a patch is made.
@@ -141,13 +145,21 @@ type Stats struct {
 	// leave them out.
 	Frames, Ops int64
 	Streams     []Stream
+	// Regions are the stretches of new in which there are executables with
+	// addresses foretold, Elements those executables, and ElementBytes their
+	// bytes in new.
+	Regions, Elements, ElementBytes int64
 }
 
 // Stream is one kind of bytes in a patch.
 type Stream struct {
 	Name string
-	// Raw is how many bytes of the kind there are before they are coded.
+	// Raw is how many bytes of the kind there are before they are coded; 0
+	// if they exist in coded form only.
 	Raw int64
+	// Coded is how many bytes they take in the patch; 0 if they are coded
+	// together with those that come after them.
+	Coded int64
 }
 
 // Format is one way to write differences down. It may be shared between

@@ -25,6 +25,9 @@ type Info struct {
 	LargestStep  int64 // what a frame makes at most
 	Coded        int64 // coded bytes of all frames
 	Streams      []Stream
+
+	// As in [Stats].
+	Regions, Elements, ElementBytes int64
 }
 
 // Inspect reads a whole patch of format udelta and checks all that can be
@@ -47,18 +50,34 @@ func inspect(patch io.Reader) (info Info, err error) {
 	info = Info{Format: "udelta", Version: fmt.Sprintf("%d.%d", udeltaMajor, h.minor), Required: h.required, Optional: h.optional,
 		Identical: h.identical(), OldSize: h.oldSize, NewSize: h.newSize, OldSHA256: h.oldSum, NewSHA256: h.newSum,
 		Memory: h.caps.memory(1), LowMemory: h.caps.memory(0)}
-	for _, name := range udeltaKindNames {
-		info.Streams = append(info.Streams, Stream{Name: name})
-	}
+	var raw [udeltaKinds]int64
+	var mapRaw [regionKinds]int64
+	var mapCoded, coded, refs int64
 	d := &udeltaDecoder{header: h, source: source}
+	var last *udeltaRegion
 	for {
 		s, f, err := d.head()
 		if err == io.EOF {
 			info.PatchSize = source.at
+			info.Streams = udeltaStreams(mapRaw, mapCoded, raw, coded, refs)
 			return info, nil
 		}
 		if err != nil {
 			return info, err
+		}
+		if r := d.region; r != last && r != nil {
+			last = r
+			info.Regions++
+			info.Ops += int64(r.ops)
+			info.Elements += int64(len(r.elements))
+			for _, run := range r.runs {
+				info.ElementBytes += run.length
+			}
+			for i, c := range r.column {
+				mapRaw[i] += int64(len(c))
+			}
+			mapCoded += int64(r.coded)
+			info.Coded += int64(r.coded)
 		}
 		d.frames++
 		d.written += int64(f.output)
@@ -66,9 +85,31 @@ func inspect(patch io.Reader) (info Info, err error) {
 		info.Ops += int64(f.ops)
 		info.LargestFrame = max(info.LargestFrame, s.end-s.at)
 		info.LargestStep = max(info.LargestStep, int64(f.output))
-		info.Coded += int64(len(f.coded))
+		info.Coded += int64(len(s.body))
+		refs += int64(len(f.refs))
+		coded += int64(len(s.body) - len(f.refs))
 		for i, n := range f.raw {
-			info.Streams[i].Raw += int64(n)
+			raw[i] += int64(n)
 		}
 	}
+}
+
+// udeltaStreams says what the bytes of a patch are: those of map sections, of
+// frames, and of references in frames.
+func udeltaStreams(mapRaw [regionKinds]int64, mapCoded int64, raw [udeltaKinds]int64, coded, refs int64) []Stream {
+	var all []Stream
+	if mapCoded > 0 {
+		for kind, n := range mapRaw {
+			all = append(all, Stream{Name: "map " + regionKindNames[kind], Raw: n})
+		}
+		all[regionKinds-1].Coded = mapCoded
+	}
+	for kind, n := range raw {
+		all = append(all, Stream{Name: udeltaKindNames[kind], Raw: n})
+	}
+	all[len(all)-1].Coded = coded
+	if refs > 0 {
+		all = append(all, Stream{Name: "references", Coded: refs})
+	}
+	return all
 }

@@ -21,11 +21,16 @@ const MaxState = 512
 type Position struct {
 	// Output is how many bytes of the new file were read.
 	Output int64
-	// Patch is where in the patch [Format.Resume] starts to read.
+	// Patch is where in the patch [Format.Resume] goes on to read.
 	Patch int64
-	// State is what else the format needs; it has a checksum over all three.
+	// Map is what of the patch it reads before that; often nothing.
+	Map Range
+	// State is what else the format needs; it has a checksum over all of them.
 	State []byte
 }
+
+// Range is a stretch of a file, in bytes.
+type Range struct{ At, Length int64 }
 
 // Marker is what the reader of a format that [Format.Streams] is, beside an
 // [io.ReadCloser].
@@ -40,8 +45,8 @@ type Marker interface {
 // not grow with the files, and its readers are [Marker].
 func (f Format) Streams() bool { return f.resume != nil }
 
-// Resume goes on at exactly pos.Output of the new file. The patch is read from
-// pos.Patch on; some bytes of the new file before pos.Output may be made again
+// Resume goes on at exactly pos.Output of the new file. The reader patch gives
+// the bytes of pos.Map, if it has any, and then those from pos.Patch on; some bytes of the new file before pos.Output may be made again
 // and are passed over. Old, oldSize, limits and the reader that comes back are
 // as in [Format.NewReader]. A position that does not fit is [ErrPosition].
 func (f Format) Resume(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Reader, pos Position, limits Limits) (io.ReadCloser, error) {

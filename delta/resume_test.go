@@ -151,8 +151,8 @@ func TestResumeWrong(t *testing.T) {
 		got  error
 		want error
 	}{
-		{"other output", resume(Position{pos.Output + 1, pos.Patch, pos.State}, rest, any), ErrPosition},
-		{"other place", resume(Position{pos.Output, pos.Patch + 1, pos.State}, rest, any), ErrPosition},
+		{"other output", resume(Position{Output: pos.Output + 1, Patch: pos.Patch, Map: pos.Map, State: pos.State}, rest, any), ErrPosition},
+		{"other place", resume(Position{Output: pos.Output, Patch: pos.Patch + 1, Map: pos.Map, State: pos.State}, rest, any), ErrPosition},
 		{"other size", resume(pos, rest, Limits{Size: 5}), ErrPosition},
 		{"patch from its start", resume(pos, patch, any), ErrCorrupt},
 		{"patch of another file", resume(pos, makeSmall(t, old, other)[pos.Patch:], any), ErrCorrupt},

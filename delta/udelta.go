@@ -42,6 +42,7 @@ const (
 	udeltaSpan = 64 << 10
 
 	// Sections.
+	udeltaMapSection   = 'M'
 	udeltaFrameSection = 'F'
 	udeltaEndSection   = 'Z'
 )
@@ -53,14 +54,26 @@ type udeltaCaps struct {
 	Raw    uint8 // all kinds of a frame together, decoded
 	Known  uint8 // known bytes of a frame
 	Output uint8 // what a frame makes
+
+	// Of patches with elements, else 0.
+	Map    uint8 // a map section, coded and decoded
+	Tables uint8 // what open elements hold
 }
 
 // udeltaMost is the most that the format allows.
-var udeltaMost = udeltaCaps{Coded: 21, Raw: 22, Known: 22, Output: 26}
+var udeltaMost = udeltaCaps{Coded: 21, Raw: 22, Known: 22, Output: 26, Map: 21, Tables: 24}
 
 func (c udeltaCaps) within(most udeltaCaps) bool {
-	return c.Coded <= most.Coded && c.Raw <= most.Raw && c.Known <= most.Known && c.Output <= most.Output
+	return c.Coded <= most.Coded && c.Raw <= most.Raw && c.Known <= most.Known && c.Output <= most.Output &&
+		c.Map <= most.Map && c.Tables <= most.Tables
 }
+
+// bytes is how the header has them.
+func (c udeltaCaps) bytes() []byte {
+	return []byte{c.Coded, c.Raw, c.Known, c.Output, c.Map, c.Tables}
+}
+
+func capsOf(b [6]byte) udeltaCaps { return udeltaCaps{b[0], b[1], b[2], b[3], b[4], b[5]} }
 
 // logUp is the binary logarithm of n, rounded up.
 func logUp(n int) uint8 { return uint8(bits.Len(uint(max(n, 1) - 1))) }
@@ -70,13 +83,19 @@ const (
 	udeltaWindow  = 256 << 10 // of output, at most
 	udeltaWindows = 3
 	udeltaFixed   = 1 << 20 // models, stretches of old, everything small
+	udeltaCopier  = 3 << 19 // models of references, stretches of old
 )
 
 // memory is what a reader needs that decodes ahead frames ahead of the one in
 // hand.
 func (c udeltaCaps) memory(ahead int) int64 {
 	frame := int64(1)<<c.Coded + int64(1)<<c.Raw + int64(1)<<c.Known
-	return udeltaFixed + udeltaWindows*udeltaWindow + frame + int64(1+ahead)<<c.Raw
+	n := udeltaFixed + udeltaWindows*udeltaWindow + frame + int64(1+ahead)<<c.Raw
+	if c.Map > 0 {
+		region := int64(1)<<c.Map + regionMemory
+		n += udeltaCopier + int64(1)<<c.Map + int64(1)<<c.Tables + int64(1+ahead)*(region+int64(1)<<c.Coded)
+	}
+	return n
 }
 
 // needUdelta does not depend on the files: a patch has frames of bounded size.

@@ -18,7 +18,9 @@ import (
 
 // smallFrames makes frames of a few hundred bytes, so that small files have
 // many of them.
-var smallFrames = udeltaLevel{match.Default, coder.Default, udeltaCaps{9, 9, 10, 13}, udeltaCaps{9, 9, 10, 13}}
+var smallFrames = udeltaLevel{match: match.Default, coder: coder.Default, caps: smallCaps, whole: smallCaps}
+
+var smallCaps = udeltaCaps{Coded: 9, Raw: 9, Known: 10, Output: 13}
 
 // makeSmall makes a patch with small frames.
 func makeSmall(t testing.TB, old, upd []byte) []byte {
@@ -150,14 +152,14 @@ func frameBody(output, ops int, sum uint32, columns ...[]byte) []byte {
 		f.column[kind] = c
 		parts = append(parts, coder.Part{Kind: kind, Raw: c})
 	}
-	return append(f.appendHead(nil), coder.Compress(coder.Fast, udeltaModels, parts)...)
+	return append(f.appendHead(nil, &udeltaHeader{}), coder.Compress(coder.Fast, udeltaModels, parts)...)
 }
 
 // TestUdeltaHostile has frames whose checksums are right and whose contents
 // are not.
 func TestUdeltaHostile(t *testing.T) {
 	old, upd := []byte("0123456789"), []byte("0123456789abcdef")
-	caps := udeltaCaps{12, 12, 12, 12}
+	caps := udeltaCaps{Coded: 12, Raw: 12, Known: 12, Output: 12}
 	h := udeltaHeader{caps: caps}
 	long := bytes.Repeat([]byte{0x80}, 8)
 	f := lookup(t, "udelta")
@@ -184,11 +186,11 @@ func TestUdeltaHostile(t *testing.T) {
 		{"change behind the copy", forged(old, upd, h, frameBody(5, 1, 0, []byte{0}, []byte{4}, []byte{0}, []byte{5, 1})), "a change after 5 bytes more, where 5"},
 		{"change without its value", forged(old, upd, h, frameBody(5, 1, 0, []byte{0}, []byte{4}, []byte{0}, []byte{1})), "cut short"},
 		{"wrong checksum of the output", forged(old, upd, h, frameBody(10, 1, 1, []byte{0}, []byte{9}, []byte{0})), "do not have their checksum"},
-		{"nothing coded", forged(old, upd, h, (&udeltaFrame{output: 16}).appendHead(nil)), "corrupt coded data"},
+		{"nothing coded", forged(old, upd, h, (&udeltaFrame{output: 16}).appendHead(nil, &h)), "corrupt coded data"},
 		{"a byte too many", forged(old, upd, h, append(frameBody(16, 0, 0, nil, nil, nil, nil, upd), 0)), "1 bytes too many"},
 		{"identical with a frame", forged(old, old, udeltaHeader{required: udeltaIdentical, caps: caps}, frameBody(1, 0, 0)), "it makes 1 bytes, 0 are left"},
 		{"identical with two digests", forged(old, upd, udeltaHeader{required: udeltaIdentical}), "identical and gives two digests"},
-		{"bounds beyond the format's", forged(old, upd, udeltaHeader{caps: udeltaCaps{63, 63, 63, 63}}), "bounds of 1<<63"},
+		{"bounds beyond the format's", forged(old, upd, udeltaHeader{caps: udeltaCaps{Coded: 63, Raw: 63, Known: 63, Output: 63}}), "logarithms [63 63 63 63 0 0]"},
 		{"section of 1 GiB", append(forged(old, upd, h)[:h.length], 'F', 0x80, 0x80, 0x80, 0x80, 4), ""},
 		{"section of unknown type", append((&udeltaHeader{newSize: 16, oldSize: 10, oldSum: sha256.Sum256(old)}).append(nil), 'f', 0), "unknown type 0x66"},
 	} {
@@ -207,8 +209,8 @@ func TestUdeltaHostile(t *testing.T) {
 			}
 		})
 	}
-	patch := forged(old, upd, udeltaHeader{required: udeltaElements | 1<<40})
-	if _, err := apply(t.Context(), f, old, patch, Limits{Size: AnySize}); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "features 0x10000000002") {
+	patch := forged(old, upd, udeltaHeader{required: udeltaPayloads | 1<<40})
+	if _, err := apply(t.Context(), f, old, patch, Limits{Size: AnySize}); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "features 0x10000000004") {
 		t.Errorf("unknown features: %v, want ErrUnsupported", err)
 	}
 }

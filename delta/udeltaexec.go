@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"github.com/updraft-ota/updraft/delta/internal/coder"
+	"github.com/updraft-ota/updraft/delta/internal/reference"
 )
 
 // udeltaPiece is some bytes of the new file on their way to who reads it, or
@@ -23,19 +26,40 @@ type framePlace struct {
 	patchAt, patchTo int64
 	outputAt         int64
 	outputTo         int64
+
+	// of the region that the frame is in, if any
+	mapAt, mapTo       int64 // its map section
+	regionAt, regionTo int64 // by place in the new file
 }
 
 func (f *udeltaFrame) place() framePlace {
-	return framePlace{f.number, f.patchAt, f.patchTo, f.outputAt, f.outputAt + int64(f.output)}
+	p := framePlace{number: f.number, patchAt: f.patchAt, patchTo: f.patchTo, outputAt: f.outputAt, outputTo: f.outputAt + int64(f.output)}
+	if r := f.region; r != nil {
+		p.mapAt, p.mapTo, p.regionAt, p.regionTo = r.patchAt, r.patchTo, r.outputAt, r.end()
+	}
+	return p
+}
+
+// after is the place of what follows the frame.
+func (p framePlace) after() framePlace {
+	if p.patchTo != p.patchAt {
+		p.number++
+	}
+	p.patchAt, p.outputAt = p.patchTo, p.outputTo
+	if p.regionTo == p.outputAt {
+		p.mapAt, p.mapTo, p.regionAt, p.regionTo = 0, 0, 0, 0
+	}
+	return p
 }
 
 // udeltaExec turns frames into bytes.
 type udeltaExec struct {
+	header  *udeltaHeader
 	old     io.ReaderAt
 	oldSize int64
-	predict udeltaPredict
 	cache   oldCache
-	skip    int64 // bytes of the new file that nobody wants
+	inside  *elements // nil if the patch has none
+	skip    int64     // bytes of the new file that nobody wants
 
 	free chan []byte
 	out  chan udeltaPiece
@@ -49,6 +73,7 @@ type udeltaExec struct {
 	value   byte
 	window  []byte // taken from free, if not nil
 	written int    // of window
+	refs    coder.Decoder
 }
 
 // frame makes the bytes of f. Its columns were checked.
@@ -56,7 +81,8 @@ func (x *udeltaExec) frame(ctx context.Context, f *udeltaFrame) error {
 	x.f, x.at, x.sum = f, f.outputAt, 0
 	x.changes = f.column[udeltaChanges]
 	x.nextChange()
-	ops, literals := f.iterate(x.oldSize), f.column[udeltaLiterals]
+	x.startReferences()
+	ops, literals := f.clips(x.oldSize), f.column[udeltaLiterals]
 	for {
 		op, err := ops.next()
 		if err != nil {
@@ -69,7 +95,12 @@ func (x *udeltaExec) frame(ctx context.Context, f *udeltaFrame) error {
 		if op.length == 0 {
 			return x.flush(ctx)
 		}
-		if err := x.copy(ctx, op); err != nil {
+		if f.refs != nil {
+			err = x.foretold(ctx, op)
+		} else {
+			err = x.copy(ctx, op.old, int64(op.length))
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -88,8 +119,9 @@ func (x *udeltaExec) literals(ctx context.Context, b []byte) error {
 	return nil
 }
 
-func (x *udeltaExec) copy(ctx context.Context, op udeltaOp) error {
-	for at, left := op.old, int64(op.length); left > 0; {
+// copy makes bytes of what old has at a place.
+func (x *udeltaExec) copy(ctx context.Context, at, left int64) error {
+	for left > 0 {
 		n := min(left, spanLeft(at))
 		to, err := x.room(ctx, int(n))
 		if err != nil {
@@ -99,15 +131,71 @@ func (x *udeltaExec) copy(ctx context.Context, op udeltaOp) error {
 		if err := x.cache.fill(x.old, x.oldSize, to, at); err != nil {
 			return err
 		}
-		if x.predict != nil {
-			x.predict(to, at, x.at+int64(x.written))
-		}
 		x.change(to)
 		x.written += int(n)
 		at += n
 		left -= n
 	}
 	return nil
+}
+
+// startReferences begins with the references of the frame.
+func (x *udeltaExec) startReferences() {
+	if x.f.refs == nil {
+		return
+	}
+	if x.inside == nil {
+		x.inside = newElements(x.header, x.old)
+	}
+	x.inside.copier.Reset()
+	x.refs.Reset(x.f.refs)
+}
+
+// foretold makes the bytes of a copy, with the references in them as they are
+// foretold and corrected.
+func (x *udeltaExec) foretold(ctx context.Context, c udeltaClip) error {
+	from := c.old - c.whole.old
+	to := from + int64(c.length)
+	for at := int64(0); at < to; {
+		s := x.f.region.stretch(c.whole, at)
+		at = s.to()
+		if at <= from {
+			continue
+		}
+		begin, end := max(s.from, from), min(at, to)
+		if s.element < 0 {
+			if err := x.copy(ctx, c.whole.old+begin, end-begin); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := x.inside.use(x.f.region, s.element); err != nil {
+			return x.explain(err)
+		}
+		for begin < end {
+			b, err := x.room(ctx, 1)
+			if err != nil {
+				return err
+			}
+			b = b[:min(int64(len(b)), end-begin)]
+			if err := x.inside.copier.Decode(b, s.in, begin-s.from, &x.refs); err != nil {
+				return x.explain(err)
+			}
+			x.change(b)
+			x.written += len(b)
+			begin += int64(len(b))
+		}
+	}
+	return nil
+}
+
+// explain makes an error of the patch, or of old, of one of an element.
+func (x *udeltaExec) explain(err error) error {
+	var patch, read = errors.Is(err, reference.ErrCorrupt), (*oldError)(nil)
+	if !patch && errors.As(err, &read) {
+		return err
+	}
+	return corrupt(x.f.patchAt, fmt.Errorf("section F, frame %d: %w", x.f.number, err))
 }
 
 // change makes the changes of the frame in b, the next bytes copied.
@@ -153,6 +241,11 @@ func (x *udeltaExec) room(ctx context.Context, n int) ([]byte, error) {
 // right.
 func (x *udeltaExec) flush(ctx context.Context) error {
 	x.sum = crc32.Update(x.sum, castagnoli, x.window[:x.written])
+	if x.f.refs != nil {
+		if err := x.refs.Close(); err != nil {
+			return x.explain(fmt.Errorf("references: %w", err))
+		}
+	}
 	if x.sum != x.f.sum {
 		return corrupt(x.f.patchAt, fmt.Errorf("section F, frame %d: %w", x.f.number,
 			errors.New("its bytes do not have their checksum: the patch is damaged, or the old file has changed")))

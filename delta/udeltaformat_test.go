@@ -39,7 +39,7 @@ func vectors(t *testing.T) string {
 	} {
 		var out bytes.Buffer
 		m := &udeltaMaker{old: []byte(old), new: []byte(tt.upd), dst: &out, copies: tt.copies,
-			level:  udeltaLevel{coder: coder.Default, caps: udeltaCaps{9, 9, 10, tt.output}},
+			level:  udeltaLevel{coder: coder.Default, caps: udeltaCaps{Coded: 9, Raw: 9, Known: 10, Output: tt.output}},
 			header: udeltaHeader{oldSize: int64(len(old)), newSize: int64(len(tt.upd)), oldSum: sha256.Sum256([]byte(old)), newSum: sha256.Sum256([]byte(tt.upd))}}
 		if tt.copies == nil {
 			m.header.required = udeltaIdentical

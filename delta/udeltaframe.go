@@ -16,19 +16,25 @@ type udeltaFrame struct {
 	patchAt, patchTo int64 // its section, by place in the patch
 	outputAt         int64 // its first byte, by place in the new file
 
-	output int // bytes that it makes
-	ops    int // copies
+	output int           // bytes that it makes
+	ops    int           // copies in its own columns
+	region *udeltaRegion // nil, or has the copies
 	column [udeltaKinds][]byte
+	refs   []byte // coded references of its copies; nil if none was looked at
 	sum    uint32 // CRC-32C of what it makes
 	raw    []byte // where the columns stand, if it was decoded
+	coded  []byte // where refs stand, if it was decoded
 }
 
 // appendHead appends what stands in the section before the coded columns.
-func (f *udeltaFrame) appendHead(b []byte) []byte {
+func (f *udeltaFrame) appendHead(b []byte, h *udeltaHeader) []byte {
 	b = binary.AppendUvarint(b, uint64(f.output))
 	b = binary.AppendUvarint(b, uint64(f.ops))
 	for _, c := range f.column {
 		b = binary.AppendUvarint(b, uint64(len(c)))
+	}
+	if h.hasElements() {
+		b = binary.AppendUvarint(b, uint64(len(f.refs)))
 	}
 	return binary.LittleEndian.AppendUint32(b, f.sum)
 }
@@ -39,12 +45,13 @@ type udeltaFrameHead struct {
 	raw         [udeltaKinds]int
 	total       int
 	sum         uint32
-	coded       []byte
+	coded, refs []byte
 }
 
-// parseFrameHead reads the head of a frame within caps, of which left bytes of
-// output may come.
-func parseFrameHead(b []byte, caps udeltaCaps, left int64) (h udeltaFrameHead, err error) {
+// parseFrameHead reads the head of a frame, of which left bytes of output may
+// come. Inside a region it has no copies of its own.
+func parseFrameHead(b []byte, of *udeltaHeader, left int64, inside bool) (h udeltaFrameHead, err error) {
+	caps := of.caps
 	f := fields{b: b}
 	output, ops := f.number(), f.number()
 	total := int64(0)
@@ -55,6 +62,10 @@ func parseFrameHead(b []byte, caps udeltaCaps, left int64) (h udeltaFrameHead, e
 		}
 		h.raw[i] = int(n)
 		total += n
+	}
+	refs := int64(0)
+	if of.hasElements() {
+		refs = f.number()
 	}
 	var sum [4]byte
 	f.bytes(sum[:])
@@ -69,9 +80,14 @@ func parseFrameHead(b []byte, caps udeltaCaps, left int64) (h udeltaFrameHead, e
 		return h, fmt.Errorf("it makes %d bytes, the header allows %d", output, int64(1)<<caps.Output)
 	case ops > int64(h.raw[udeltaGaps]) || ops > int64(h.raw[udeltaLengths]) || ops > int64(h.raw[udeltaDiagonals]):
 		return h, fmt.Errorf("%d copies have too few bytes", ops)
+	case inside && h.raw[udeltaGaps]+h.raw[udeltaLengths]+h.raw[udeltaDiagonals] > 0:
+		return h, errors.New("it has copies of its own in a region that has them all")
+	case refs > int64(len(f.b)) || refs > 0 && !inside:
+		return h, fmt.Errorf("%d bytes of references, where %d bytes are left", refs, len(f.b))
 	}
 	h.output, h.ops, h.total = int(output), int(ops), int(total)
-	h.sum, h.coded = binary.LittleEndian.Uint32(sum[:]), f.b
+	h.sum = binary.LittleEndian.Uint32(sum[:])
+	h.coded, h.refs = f.b[:int64(len(f.b))-refs], f.b[int64(len(f.b))-refs:]
 	return h, nil
 }
 
@@ -87,29 +103,61 @@ type udeltaDecoder struct {
 	cache   oldCache
 	coder   coder.Decoder
 	block   coder.Block
+	region  *udeltaRegion // the one that the next byte is in, if any
+	kept    func(patchAt int64)
 	frames  int64
 	written int64 // bytes of output that the frames so far make
 }
 
-// head reads the next frame's section and its head, or the end of the patch:
-// then it gives io.EOF.
+// head reads the next frame's section and its head, and the map before it if
+// there is one, or the end of the patch: then it gives io.EOF.
 func (d *udeltaDecoder) head() (s udeltaSection, h udeltaFrameHead, err error) {
-	s, err = d.source.section(d.header, &d.body)
-	if err != nil {
-		return s, h, err
+	if d.region != nil && d.written == d.region.end() {
+		d.region = nil
 	}
 	left := d.header.newSize - d.written
 	if d.header.identical() {
 		left = 0
 	}
-	if s.kind == udeltaEndSection {
+	s, err = d.source.section(d.header, &d.body)
+	if err == nil && s.kind == udeltaMapSection {
+		if err = d.enter(s, left); err == nil {
+			s, err = d.source.section(d.header, &d.body)
+		}
+		if err == nil && s.kind != udeltaFrameSection {
+			err = corrupt(s.at, fmt.Errorf("section %c where the frames of a region begin", s.kind))
+		}
+	}
+	switch {
+	case err != nil:
+		return s, h, err
+	case s.kind == udeltaEndSection:
 		return s, h, d.end(s, left)
 	}
-	h, err = parseFrameHead(s.body, d.header.caps, left)
+	if d.region != nil {
+		left = d.region.end() - d.written
+	}
+	h, err = parseFrameHead(s.body, d.header, left, d.region != nil)
 	if err != nil {
 		return s, h, d.explain(s, err)
 	}
 	return s, h, nil
+}
+
+// enter begins the region whose map section s is.
+func (d *udeltaDecoder) enter(s udeltaSection, left int64) error {
+	if d.region != nil {
+		return corrupt(s.at, fmt.Errorf("section M: another one %d bytes before its region ends", d.region.end()-d.written))
+	}
+	r, err := d.readRegion(s, left)
+	if err != nil {
+		return corrupt(s.at, fmt.Errorf("section M: %w", err))
+	}
+	d.region = r
+	if d.kept != nil {
+		d.kept(s.at)
+	}
+	return nil
 }
 
 // end checks the end of the patch, and gives io.EOF if it is right.
@@ -134,7 +182,7 @@ func (d *udeltaDecoder) next(f *udeltaFrame) error {
 		return err
 	}
 	*f = udeltaFrame{number: d.frames, patchAt: s.at, patchTo: s.end, outputAt: d.written,
-		output: h.output, ops: h.ops, sum: h.sum, raw: f.raw}
+		output: h.output, ops: h.ops, region: d.region, sum: h.sum, raw: f.raw, coded: f.coded}
 	if err := d.decode(f, &h); err != nil {
 		return d.explain(s, err)
 	}
@@ -162,8 +210,12 @@ func (e *oldError) Unwrap() error { return e.err }
 func (d *udeltaDecoder) decode(f *udeltaFrame, h *udeltaFrameHead) error {
 	d.coder.Reset(h.coded)
 	caps := d.header.caps
+	if len(h.refs) > 0 {
+		f.refs = grown(&f.coded, len(h.refs), 1<<caps.Coded)
+		copy(f.refs, h.refs)
+	}
 	raw := grown(&f.raw, h.total, 1<<caps.Raw)
-	window := grown(&d.window, h.total+knownAtMost(caps, h), 1<<caps.Raw+1<<caps.Known)
+	window := grown(&d.window, h.total+knownAtMost(caps, h, f.region != nil), 1<<caps.Raw+1<<caps.Known)
 	if err := d.block.Reset(&d.coder, window, udeltaModels); err != nil {
 		return err
 	}
@@ -190,7 +242,7 @@ func (d *udeltaDecoder) decode(f *udeltaFrame, h *udeltaFrameHead) error {
 // literals decodes the literals of f, and so walks through all its copies. It
 // gives how many bytes they copy.
 func (d *udeltaDecoder) literals(f *udeltaFrame) (copied int, err error) {
-	ops := f.iterate(d.header.oldSize)
+	ops := f.clips(d.header.oldSize)
 	known := newUdeltaKnown(d.header)
 	out := f.column[udeltaLiterals]
 	for count := 0; ; count++ {
@@ -224,7 +276,7 @@ func (d *udeltaDecoder) literals(f *udeltaFrame) (copied int, err error) {
 		if len(out) > 0 {
 			return 0, fmt.Errorf("%d literals too many", len(out))
 		}
-		if count != f.ops {
+		if f.region == nil && count != f.ops {
 			return 0, fmt.Errorf("%d copies, its head says %d", count, f.ops)
 		}
 		return copied, nil

@@ -19,7 +19,7 @@ func source(b []byte) *patchSource {
 // FuzzHeader reads bodies of headers whose checksum is right. What can be read
 // is written the same way again, if it has no fields of later versions.
 func FuzzHeader(f *testing.F) {
-	h := &udeltaHeader{oldSize: 1000, newSize: 2000, caps: udeltaCaps{9, 9, 9, 9}}
+	h := &udeltaHeader{oldSize: 1000, newSize: 2000, caps: udeltaCaps{Coded: 9, Raw: 9, Known: 9, Output: 9}}
 	whole := h.append(nil)
 	f.Add(whole[10 : len(whole)-4])
 	f.Add(append(bytes.Clone(whole[10:len(whole)-4]), 1, 2, 3, 4))
@@ -40,7 +40,7 @@ func FuzzHeader(f *testing.F) {
 
 // FuzzSection reads sections from any bytes, and one that was written.
 func FuzzSection(f *testing.F) {
-	h := &udeltaHeader{oldSize: 1000, newSize: 2000, caps: udeltaCaps{9, 9, 9, 9}}
+	h := &udeltaHeader{oldSize: 1000, newSize: 2000, caps: udeltaCaps{Coded: 9, Raw: 9, Known: 9, Output: 9}}
 	h.append(nil)
 	f.Add([]byte{'Z', 1, 0}, int64(7))
 	f.Add(h.appendSection(nil, 0, 'F', []byte("body")), int64(0))
@@ -69,7 +69,7 @@ func FuzzFrame(f *testing.F) {
 	r := rand.New(rand.NewPCG(1, 1))
 	old := randomBytes(r, 3000)
 	upd := mutated(r, old, 3000)
-	h := udeltaHeader{caps: udeltaCaps{12, 13, 12, 12}}
+	h := udeltaHeader{caps: udeltaCaps{Coded: 12, Raw: 13, Known: 12, Output: 12}}
 	p := source(makeSmall(f, old, upd))
 	small, err := p.header()
 	for err == nil {
@@ -83,7 +83,7 @@ func FuzzFrame(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		d := &udeltaDecoder{header: &h, old: bytes.NewReader(old)}
 		h.oldSize = int64(len(old))
-		head, err := parseFrameHead(body, h.caps, 1<<20)
+		head, err := parseFrameHead(body, &h, 1<<20, false)
 		if err != nil {
 			return
 		}
@@ -91,7 +91,7 @@ func FuzzFrame(f *testing.F) {
 		if d.decode(frame, &head) != nil {
 			return
 		}
-		x := &udeltaExec{old: d.old, oldSize: h.oldSize, free: make(chan []byte, 2), out: make(chan udeltaPiece, 2)}
+		x := &udeltaExec{header: &h, old: d.old, oldSize: h.oldSize, free: make(chan []byte, 2), out: make(chan udeltaPiece, 2)}
 		x.free <- make([]byte, udeltaWindow)
 		if err := x.frame(t.Context(), frame); err != nil && !errors.Is(err, ErrCorrupt) {
 			t.Fatal(err)

@@ -20,10 +20,10 @@ const (
 
 	// Required features: a reader that does not know one must refuse.
 	udeltaIdentical = 1 << 0 // new is old; there are no frames
-	udeltaElements  = 1 << 1 // element and map sections; kept free
+	udeltaElements  = 1 << 1 // there are regions with elements
 	udeltaPayloads  = 1 << 2 // compressed payloads made anew; kept free
 
-	udeltaFeatures = udeltaIdentical // those that are known here
+	udeltaFeatures = udeltaIdentical | udeltaElements // those that are known here
 )
 
 // udeltaHeader is the start of a patch.
@@ -46,7 +46,7 @@ func (h *udeltaHeader) append(b []byte) []byte {
 	body = binary.AppendUvarint(body, uint64(h.optional))
 	body = append(binary.AppendUvarint(body, uint64(h.oldSize)), h.oldSum[:]...)
 	body = append(binary.AppendUvarint(body, uint64(h.newSize)), h.newSum[:]...)
-	body = append(body, h.caps.Coded, h.caps.Raw, h.caps.Known, h.caps.Output)
+	body = append(body, h.caps.bytes()[:h.capCount()]...)
 	b = append(append(b, udeltaMagic...), udeltaMajor)
 	b = append(binary.AppendUvarint(b, uint64(len(body))), body...)
 	h.sum = crc32.Checksum(b[start:], castagnoli)
@@ -92,6 +92,17 @@ func (p *patchSource) header() (*udeltaHeader, error) {
 
 func (h *udeltaHeader) identical() bool { return h.required&udeltaIdentical != 0 }
 
+// hasElements says whether there are regions with elements.
+func (h *udeltaHeader) hasElements() bool { return h.required&udeltaElements != 0 }
+
+// capCount is how many caps the header has.
+func (h *udeltaHeader) capCount() int {
+	if h.hasElements() {
+		return 6
+	}
+	return 4
+}
+
 func (h *udeltaHeader) supported() error {
 	if more := h.required &^ udeltaFeatures; more != 0 {
 		return fmt.Errorf("%w: the patch uses features %#x that this version of updraft does not know", ErrUnsupported, more)
@@ -111,9 +122,9 @@ func (h *udeltaHeader) parse(b []byte) error {
 	f.bytes(h.oldSum[:])
 	h.newSize = f.number()
 	f.bytes(h.newSum[:])
-	var caps [4]byte
-	f.bytes(caps[:])
-	h.caps = udeltaCaps{caps[0], caps[1], caps[2], caps[3]}
+	var caps [6]byte
+	f.bytes(caps[:h.capCount()])
+	h.caps = capsOf(caps)
 	for f.bad == nil && len(f.b) > 0 {
 		f.number() // tag
 		f.skip(f.number())
@@ -125,8 +136,7 @@ func (h *udeltaHeader) parse(b []byte) error {
 		return fmt.Errorf("files of %d and %d bytes", h.oldSize, h.newSize)
 	}
 	if !h.caps.within(udeltaMost) {
-		return fmt.Errorf("bounds of 1<<%d, 1<<%d, 1<<%d and 1<<%d bytes, the format has 1<<%d, 1<<%d, 1<<%d and 1<<%d",
-			h.caps.Coded, h.caps.Raw, h.caps.Known, h.caps.Output, udeltaMost.Coded, udeltaMost.Raw, udeltaMost.Known, udeltaMost.Output)
+		return fmt.Errorf("bounds with the binary logarithms %d, the format has %d at most", h.caps.bytes(), udeltaMost.bytes())
 	}
 	if h.identical() && (h.oldSize != h.newSize || h.oldSum != h.newSum) {
 		return errors.New("it says that old and new are identical and gives two digests")

@@ -27,15 +27,18 @@ func newUdeltaKnown(h *udeltaHeader) udeltaKnown {
 }
 
 // knownAtMost bounds the known bytes of a frame.
-func knownAtMost(caps udeltaCaps, h *udeltaFrameHead) int {
-	n := int64(h.ops+1) * knownMost
-	return int(min(n, int64(h.raw[udeltaLiterals])*knownMost, int64(1)<<caps.Known))
+func knownAtMost(caps udeltaCaps, h *udeltaFrameHead, inside bool) int {
+	n := min(int64(h.raw[udeltaLiterals])*knownMost, int64(1)<<caps.Known)
+	if !inside {
+		n = min(n, int64(h.ops+1)*knownMost)
+	}
+	return int(n)
 }
 
 // before gives the known bytes of the literals of op, in the order in which
 // they come, and how far before the first literal the byte then stands with
 // which old went on; 0 if that one is not among them.
-func (k *udeltaKnown) before(op udeltaOp) (r [2]oldRange, beside int) {
+func (k *udeltaKnown) before(op udeltaClip) (r [2]oldRange, beside int) {
 	end, start := k.end, op.old
 	if op.length == 0 {
 		start = -1

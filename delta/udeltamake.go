@@ -19,15 +19,20 @@ import (
 // udeltaLevel is what a level means.
 type udeltaLevel struct {
 	match match.Level
+	first match.Level // before references are known
 	coder coder.Level
 	caps  udeltaCaps
 	whole udeltaCaps // where most of new is not in old: a long way back to look pays
 }
 
 var udeltaLevels = map[Level]udeltaLevel{
-	Fast:    {match.Fast, coder.Fast, udeltaCaps{18, 20, 18, 26}, udeltaCaps{19, 20, 18, 26}},
-	Default: {match.Default, coder.Default, udeltaCaps{19, 20, 20, 26}, udeltaCaps{21, 22, 20, 26}},
-	Max:     {match.Max, coder.Max, udeltaCaps{20, 22, 22, 26}, udeltaCaps{21, 22, 22, 26}},
+	Fast:    {match.Fast, match.Fast, coder.Fast, levelCaps(18, 20, 18), levelCaps(19, 20, 18)},
+	Default: {match.Default, match.Fast, coder.Default, levelCaps(19, 20, 20), levelCaps(21, 22, 20)},
+	Max:     {match.Max, match.Default, coder.Max, levelCaps(20, 22, 22), levelCaps(21, 22, 22)},
+}
+
+func levelCaps(coded, raw, known uint8) udeltaCaps {
+	return udeltaCaps{Coded: coded, Raw: raw, Known: known, Output: udeltaMost.Output}
 }
 
 // capsFor gives the caps for a new file of which copies cover some, less where
@@ -55,17 +60,18 @@ func makeUdelta(ctx context.Context, dst io.Writer, old, new *io.SectionReader, 
 	if n := max(old.Size(), new.Size()); n > math.MaxInt/2 || n >= maxUdeltaFile {
 		return stats, fmt.Errorf("%w: a file of %d bytes, this machine can address %d", ErrTooLarge, n, min(int64(math.MaxInt/2), maxUdeltaFile))
 	}
-	oldBytes, free, err := wholeFile(ctx, "old file", old)
+	oldBytes, free, forgetOld, err := wholeFile(ctx, "old file", old)
 	if err != nil {
 		return stats, err
 	}
 	defer free()
-	newBytes, free, err := wholeFile(ctx, "new file", new)
+	newBytes, free, forgetNew, err := wholeFile(ctx, "new file", new)
 	if err != nil {
 		return stats, err
 	}
 	defer free()
 	m := &udeltaMaker{old: oldBytes, new: newBytes, level: udeltaLevels[o.Level], dst: dst}
+	m.forget = func() { forgetOld(); forgetNew() }
 	err = m.run(ctx)
 	return m.stats, err
 }
@@ -75,12 +81,20 @@ type udeltaMaker struct {
 	old, new []byte
 	level    udeltaLevel
 	dst      io.Writer
+	forget   func() // gives back the memory of old and new for now; may be nil
 	header   udeltaHeader
 	copies   []match.Copy
-	predict  udeltaPredict
+	regions  []*udeltaRegion // in order of new
 	stats    Stats
 	raw      [udeltaKinds]int64
+	mapRaw   [regionKinds]int64
+	mapCoded int64 // bytes of map sections
+	coded    int64 // bytes of frames without references
+	refs     int64 // bytes of references
 }
+
+// oldFile reads the old file; each goroutine has its own.
+func (m *udeltaMaker) oldFile() io.ReaderAt { return bytes.NewReader(m.old) }
 
 func (m *udeltaMaker) run(ctx context.Context) error {
 	m.header = udeltaHeader{minor: udeltaMinor, oldSize: int64(len(m.old)), newSize: int64(len(m.new))}
@@ -92,7 +106,7 @@ func (m *udeltaMaker) run(ctx context.Context) error {
 	if same {
 		m.header.required = udeltaIdentical
 	} else {
-		m.copies, err = match.Find(ctx, m.old, m.new, match.Options{Level: m.level.match})
+		err = m.findCopies(ctx)
 	}
 	sums.Wait()
 	if err != nil {
@@ -105,7 +119,9 @@ func (m *udeltaMaker) run(ctx context.Context) error {
 func (m *udeltaMaker) patch(ctx context.Context) error {
 	same := m.header.identical()
 	if !same {
-		m.header.caps = m.level.capsFor(m.header.newSize, m.copies)
+		caps := m.level.capsFor(m.header.newSize, m.copies)
+		caps.Map, caps.Tables = m.header.caps.Map, m.header.caps.Tables
+		m.header.caps = caps
 	}
 	m.stats.Memory = m.header.caps.memory(1)
 	if err := m.write(m.header.append(nil)); err != nil {
@@ -120,9 +136,7 @@ func (m *udeltaMaker) patch(ctx context.Context) error {
 	if err := m.write(m.header.appendSection(nil, m.stats.PatchSize, udeltaEndSection, end)); err != nil {
 		return err
 	}
-	for kind, n := range m.raw {
-		m.stats.Streams = append(m.stats.Streams, Stream{udeltaKindNames[kind], n})
-	}
+	m.stats.Streams = udeltaStreams(m.mapRaw, m.mapCoded, m.raw, m.coded, m.refs)
 	return nil
 }
 
@@ -138,7 +152,8 @@ func (m *udeltaMaker) write(b []byte) error {
 // codedFrame is a frame and the body of its section.
 type codedFrame struct {
 	*udeltaFrame
-	body []byte
+	begins *udeltaRegion // or the map section of one
+	body   []byte
 }
 
 // frames writes all frames. They are planned one after the other, coded by as
@@ -150,32 +165,29 @@ func (m *udeltaMaker) frames(ctx context.Context) error {
 	defer cancel()
 	threads := runtime.GOMAXPROCS(0)
 	type job struct {
-		f    *udeltaFrame
+		do   func() []codedFrame
 		done chan []codedFrame
 	}
 	work, order := make(chan job), make(chan job, threads)
 	all.Go(func() {
 		defer close(work)
 		defer close(order)
-		p := udeltaPlanner{m: m, to: int64(len(m.new)), limit: 1 << m.header.caps.Raw}
-		for p.at < p.to {
-			j := job{p.frame(), make(chan []codedFrame, 1)}
-			select {
-			case order <- j:
-			case <-ctx.Done():
-				return
+		m.plan(func(do func() []codedFrame) bool {
+			j := job{do, make(chan []codedFrame, 1)}
+			for _, c := range []chan job{order, work} {
+				select {
+				case c <- j:
+				case <-ctx.Done():
+					return false
+				}
 			}
-			select {
-			case work <- j:
-			case <-ctx.Done():
-				return
-			}
-		}
+			return true
+		})
 	})
 	for range threads {
 		all.Go(func() {
 			for j := range work {
-				j.done <- m.code(j.f)
+				j.done <- j.do()
 			}
 		})
 	}
@@ -192,17 +204,66 @@ func (m *udeltaMaker) frames(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// plan hands out what there is to code, in order, until add says no.
+func (m *udeltaMaker) plan(add func(do func() []codedFrame) bool) {
+	frames := func(r *udeltaRegion, at, to int64) bool {
+		p := udeltaPlanner{m: m, region: r, at: at, to: to, limit: 1 << m.header.caps.Raw}
+		for p.at < p.to {
+			f := p.frame()
+			if !add(func() []codedFrame { return m.code(f) }) {
+				return false
+			}
+		}
+		return true
+	}
+	at := int64(0)
+	for _, r := range m.regions {
+		begin := func() []codedFrame { return []codedFrame{{begins: r, body: r.body(m.level.coder)}} }
+		if !frames(nil, at, r.outputAt) || !add(begin) || !frames(r, r.outputAt, r.end()) {
+			return
+		}
+		at = r.end()
+	}
+	frames(nil, at, int64(len(m.new)))
+}
+
 // put writes frames that follow each other.
 func (m *udeltaMaker) put(frames []codedFrame) error {
 	for _, f := range frames {
+		if f.begins != nil {
+			if err := m.putMap(f.begins, f.body); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := m.write(m.header.appendSection(nil, m.stats.PatchSize, udeltaFrameSection, f.body)); err != nil {
 			return err
 		}
 		m.stats.Frames++
 		m.stats.Ops += int64(f.ops)
+		m.refs += int64(len(f.refs))
+		m.coded += int64(len(f.body) - len(f.refs))
 		for kind, c := range f.column {
 			m.raw[kind] += int64(len(c))
 		}
+	}
+	return nil
+}
+
+// putMap writes the map section of a region.
+func (m *udeltaMaker) putMap(r *udeltaRegion, body []byte) error {
+	if err := m.write(m.header.appendSection(nil, m.stats.PatchSize, udeltaMapSection, body)); err != nil {
+		return err
+	}
+	m.mapCoded += int64(len(body))
+	m.stats.Regions++
+	m.stats.Ops += int64(r.ops)
+	m.stats.Elements += int64(len(r.elements))
+	for _, run := range r.runs {
+		m.stats.ElementBytes += run.length
+	}
+	for kind, c := range r.column {
+		m.mapRaw[kind] += int64(len(c))
 	}
 	return nil
 }
@@ -211,14 +272,14 @@ func (m *udeltaMaker) put(frames []codedFrame) error {
 func (m *udeltaMaker) code(f *udeltaFrame) []codedFrame {
 	if most := 1 << m.header.caps.Coded; entropy(f.column[udeltaLiterals])/2 <= most {
 		if body := m.codeWhole(f); len(body) <= most {
-			return []codedFrame{{f, body}}
+			return []codedFrame{{udeltaFrame: f, body: body}}
 		}
 	}
-	total := 0
+	total := len(f.refs)
 	for _, c := range f.column {
 		total += len(c)
 	}
-	p := udeltaPlanner{m: m, at: f.outputAt, to: f.outputAt + int64(f.output), limit: total/2 + udeltaSlack}
+	p := udeltaPlanner{m: m, region: f.region, at: f.outputAt, to: f.outputAt + int64(f.output), limit: total/2 + udeltaSlack}
 	var all []codedFrame
 	for p.at < p.to {
 		all = append(all, m.code(p.frame())...)
@@ -232,7 +293,7 @@ func (m *udeltaMaker) codeWhole(f *udeltaFrame) []byte {
 	for kind := range udeltaLiterals {
 		parts = append(parts, coder.Part{Kind: kind, Raw: f.column[kind]})
 	}
-	ops, known, literals := f.iterate(m.header.oldSize), newUdeltaKnown(&m.header), f.column[udeltaLiterals]
+	ops, known, literals := f.clips(m.header.oldSize), newUdeltaKnown(&m.header), f.column[udeltaLiterals]
 	for {
 		op, err := ops.next()
 		if err != nil {
@@ -248,7 +309,8 @@ func (m *udeltaMaker) codeWhole(f *udeltaFrame) []byte {
 			break
 		}
 	}
-	return append(f.appendHead(nil), coder.Compress(m.level.coder, udeltaModels, parts)...)
+	body := append(f.appendHead(nil, &m.header), coder.Compress(m.level.coder, udeltaModels, parts)...)
+	return append(body, f.refs...)
 }
 
 // entropy is how many bytes b would take if each byte was coded by itself. What

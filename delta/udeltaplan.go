@@ -5,14 +5,9 @@ import (
 	"hash/crc32"
 	"math/bits"
 	"sort"
-)
 
-// udeltaPredict changes the bytes of a copy, taken from old at oldAt, into
-// what is expected in new at newAt. It is called for each piece of a copy in
-// turn (see udeltaSpan), by the maker and the reader alike, and must do the
-// same for both. Changes of a frame are those against its result. Nil changes
-// nothing.
-type udeltaPredict func(base []byte, oldAt, newAt int64)
+	"github.com/updraft-ota/updraft/delta/internal/coder"
+)
 
 // udeltaSlack is more than the numbers of one copy take in bytes.
 const udeltaSlack = 64
@@ -20,6 +15,7 @@ const udeltaSlack = 64
 // udeltaPlanner cuts a stretch of new into frames.
 type udeltaPlanner struct {
 	m      *udeltaMaker
+	region *udeltaRegion // the stretch is in, or nil
 	at, to int64
 	limit  int // raw bytes of a frame
 
@@ -27,14 +23,30 @@ type udeltaPlanner struct {
 	raw    int // bytes of all columns of f
 	recent udeltaDiagonal
 	run    int // bytes since the last change in f
-	base   []byte
+
+	inside *elements
+	refs   *coder.Encoder // nil before the first copy inside an element
+	base   [udeltaSpan]byte
 }
 
 // frame makes the next frame, which has at least one byte.
 func (p *udeltaPlanner) frame() *udeltaFrame {
-	p.f = &udeltaFrame{outputAt: p.at}
-	p.raw, p.run, p.recent = 0, 0, udeltaDiagonal{}
+	p.f = &udeltaFrame{outputAt: p.at, region: p.region}
+	p.raw, p.run, p.recent, p.refs = 0, 0, udeltaDiagonal{}, nil
 	to := min(p.to, p.at+1<<p.m.header.caps.Output)
+	if p.region != nil {
+		p.insideRegion(to)
+	} else {
+		p.outside(to)
+	}
+	f := p.f
+	f.output = int(p.at - f.outputAt)
+	f.sum = crc32.Checksum(p.m.new[f.outputAt:p.at], castagnoli)
+	return f
+}
+
+// outside plans up to a place, or less, with copies of the frame's own.
+func (p *udeltaPlanner) outside(to int64) {
 	copies := p.m.copies
 	i := sort.Search(len(copies), func(i int) bool { return copies[i].New+copies[i].Length > p.at })
 	for ; p.at < to; i++ {
@@ -48,10 +60,6 @@ func (p *udeltaPlanner) frame() *udeltaFrame {
 			break
 		}
 	}
-	f := p.f
-	f.output = int(p.at - f.outputAt)
-	f.sum = crc32.Checksum(p.m.new[f.outputAt:p.at], castagnoli)
-	return f
 }
 
 // room is how many raw bytes the frame may still have, beside one copy.
@@ -80,22 +88,9 @@ func (p *udeltaPlanner) literals(to int64) bool {
 // all that changes in them had room.
 func (p *udeltaPlanner) copy(gap, end, shift int64) bool {
 	start := p.at
-	for p.at < end {
-		from := p.at + shift
-		n := min(end-p.at, spanLeft(from))
-		base := p.m.old[from : from+n]
-		if p.m.predict != nil {
-			p.base = append(p.base[:0], base...)
-			base = p.base
-			p.m.predict(base, from, p.at)
-		}
-		done := p.changes(base, p.m.new[p.at:p.at+n])
-		p.at += int64(done)
-		if done < len(base) {
-			break
-		}
-	}
-	if p.at > start {
+	done := p.changes(p.m.old[start+shift:end+shift], p.m.new[start:end])
+	p.at += int64(done)
+	if done > 0 {
 		p.number(udeltaGaps, gap)
 		p.number(udeltaLengths, p.at-start-1)
 		before := len(p.f.column[udeltaDiagonals])
@@ -105,9 +100,6 @@ func (p *udeltaPlanner) copy(gap, end, shift int64) bool {
 	}
 	return p.at == end
 }
-
-// spanLeft is how far a piece of a copy that begins at a place in old goes.
-func spanLeft(at int64) int64 { return udeltaSpan - at%udeltaSpan }
 
 // changes notes what makes new of base, and how far the frame had room for it.
 func (p *udeltaPlanner) changes(base, new []byte) int {
@@ -123,6 +115,93 @@ func (p *udeltaPlanner) changes(base, new []byte) int {
 		p.run = 0
 	}
 }
+
+// insideRegion plans up to a place, or less, with the copies of the region.
+func (p *udeltaPlanner) insideRegion(to int64) {
+	clips := (&udeltaFrame{region: p.region, outputAt: p.at, output: int(to - p.at)}).clips(p.m.header.oldSize)
+	for {
+		c, err := clips.next()
+		if err != nil {
+			panic("delta: made a region that cannot be read: " + err.Error())
+		}
+		if !p.literals(p.at+int64(c.gap)) || c.length == 0 || !p.foretold(c) {
+			break
+		}
+	}
+	if p.refs != nil {
+		p.f.refs = p.refs.Finish()
+	}
+}
+
+// foretold takes the bytes of a copy, and says whether all that changes in them
+// had room.
+func (p *udeltaPlanner) foretold(c udeltaClip) bool {
+	from := c.old - c.whole.old
+	to := from + int64(c.length)
+	for at := int64(0); at < to; {
+		s := p.region.stretch(c.whole, at)
+		if at = s.to(); at <= from {
+			continue
+		}
+		if !p.stretch(c.whole, s, max(s.from, from), min(at, to)) {
+			return false
+		}
+	}
+	return true
+}
+
+// stretch takes the bytes of a stretch from begin to end. Those of an element
+// are taken only where there is room for any number of changes in them:
+// references that are coded cannot be taken back.
+func (p *udeltaPlanner) stretch(op udeltaOp, s udeltaStretch, begin, end int64) bool {
+	for begin < end {
+		n := min(end-begin, udeltaSpan)
+		base := p.m.old[op.old+begin : op.old+begin+n]
+		if s.element >= 0 {
+			room := int64(p.room())
+			if p.refs != nil {
+				room -= p.refs.Len()
+			}
+			if p.at == p.f.outputAt {
+				room = max(room, 4*udeltaSlack) // some progress
+			}
+			if n = min(n, room/2-udeltaSlack); n <= 0 {
+				return false
+			}
+			base = p.base[:n]
+			p.reference(base, s, begin-s.from, op.new+s.from)
+		}
+		done := int64(p.changes(base, p.m.new[p.at:p.at+int64(len(base))]))
+		p.at += done
+		if done < int64(len(base)) {
+			return false
+		}
+		begin += done
+	}
+	return true
+}
+
+// reference fills dst with what old has from skip bytes into a stretch on, with
+// the references in it corrected.
+func (p *udeltaPlanner) reference(dst []byte, s udeltaStretch, skip, newAt int64) {
+	if p.inside == nil {
+		p.inside = newElements(&p.m.header, p.m.oldFile())
+	}
+	if p.refs == nil {
+		p.refs = coder.NewEncoder()
+		p.inside.copier.Reset()
+	}
+	err := p.inside.use(p.region, s.element)
+	if err == nil {
+		err = p.inside.copier.Encode(dst, p.m.new[newAt:newAt+s.length], s.in, skip, p.refs)
+	}
+	if err != nil {
+		panic("delta: an element that was read cannot be read again: " + err.Error())
+	}
+}
+
+// spanLeft is how far a piece of a copy that begins at a place in old goes.
+func spanLeft(at int64) int64 { return udeltaSpan - at%udeltaSpan }
 
 // equalBytes counts the equal bytes at the start of a and b, which are equally
 // long.

@@ -41,7 +41,7 @@ func newUdeltaReader(ctx context.Context, old io.ReaderAt, oldSize int64, source
 		}
 	}
 	r := &udeltaReader{header: h, alive: ctx.Err, hash: sha256.New(), frame: at, at: at.outputAt}
-	r.begin = func() { r.start(ctx, old, source, ahead, at) }
+	r.begin = func() { r.start(ctx, old, source, limits.Kept, ahead, at) }
 	return r, nil
 }
 
@@ -93,12 +93,12 @@ type udeltaReader struct {
 }
 
 // start begins with the frame at a place and leaves out what is before r.at.
-func (r *udeltaReader) start(ctx context.Context, old io.ReaderAt, source *patchSource, ahead int, at framePlace) {
+func (r *udeltaReader) start(ctx context.Context, old io.ReaderAt, source *patchSource, kept func(int64), ahead int, at framePlace) {
 	r.begin = nil
 	ctx, r.stop = context.WithCancel(ctx)
 	source.alive = ctx.Err
-	d := &udeltaDecoder{header: r.header, source: source, old: old, frames: at.number, written: at.outputAt}
-	x := &udeltaExec{old: old, oldSize: r.header.oldSize, skip: r.at,
+	d := &udeltaDecoder{header: r.header, source: source, old: old, kept: kept, frames: at.number, written: at.outputAt}
+	x := &udeltaExec{header: r.header, old: old, oldSize: r.header.oldSize, skip: r.at,
 		free: make(chan []byte, udeltaWindows), out: make(chan udeltaPiece, udeltaWindows)}
 	r.free, r.pieces = x.free, x.out
 	for range udeltaWindows {
@@ -115,7 +115,9 @@ func (r *udeltaReader) start(ctx context.Context, old io.ReaderAt, source *patch
 	var failed error // of the decoder; set before full is closed
 	r.work.Go(func() {
 		defer close(full)
-		failed = d.run(ctx, empty, full)
+		if failed = d.enterAgain(at); failed == nil {
+			failed = d.run(ctx, empty, full)
+		}
 	})
 	r.work.Go(func() {
 		for f := range full {
@@ -127,6 +129,23 @@ func (r *udeltaReader) start(ctx context.Context, old io.ReaderAt, source *patch
 		}
 		x.end(ctx, failed)
 	})
+}
+
+// enterAgain reads the map of the region that a place is in.
+func (d *udeltaDecoder) enterAgain(at framePlace) error {
+	if at.mapTo == at.mapAt {
+		return nil
+	}
+	d.source.at, d.written = at.mapAt, at.regionAt
+	s, err := d.source.section(d.header, &d.body)
+	if err == nil && (s.kind != udeltaMapSection || s.end != at.mapTo) {
+		err = corrupt(s.at, fmt.Errorf("section %c of %d bytes where the position has a map of %d", s.kind, s.end-s.at, at.mapTo-at.mapAt))
+	}
+	if err == nil {
+		err = d.enter(s, d.header.newSize-d.written)
+	}
+	d.source.at, d.written = at.patchAt, at.outputAt
+	return err
 }
 
 // run decodes frames until the end of the patch, where it gives io.EOF.

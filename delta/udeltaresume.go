@@ -10,7 +10,7 @@ import (
 	"io"
 )
 
-const udeltaStateVersion = 1
+const udeltaStateVersion = 2
 
 // Mark gives the position after the last byte that Read gave.
 func (r *udeltaReader) Mark() (Position, error) {
@@ -19,24 +19,21 @@ func (r *udeltaReader) Mark() (Position, error) {
 	}
 	f := r.frame
 	if r.at == f.outputTo && !r.header.identical() {
-		if f.patchTo != f.patchAt {
-			f.number++
-		}
-		f.patchAt, f.outputAt = f.patchTo, f.outputTo
+		f = f.after()
 	}
 	mid, err := r.hash.(encoding.BinaryMarshaler).MarshalBinary()
 	if err != nil {
 		return Position{}, fmt.Errorf("mark udelta delta: %w", err)
 	}
-	pos := Position{Output: r.at, Patch: f.patchAt}
+	pos := Position{Output: r.at, Patch: f.patchAt, Map: Range{f.mapAt, f.mapTo - f.mapAt}}
 	h := r.header
 	b := []byte{udeltaStateVersion}
 	b = binary.LittleEndian.AppendUint32(b, h.sum)
-	for _, v := range []int64{h.required, h.oldSize, h.newSize, f.number, f.outputAt} {
+	for _, v := range []int64{h.required, h.oldSize, h.newSize, f.number, f.outputAt, f.regionAt, f.regionTo} {
 		b = binary.AppendUvarint(b, uint64(v))
 	}
 	b = append(append(b, h.oldSum[:]...), h.newSum[:]...)
-	b = append(b, h.caps.Coded, h.caps.Raw, h.caps.Known, h.caps.Output)
+	b = append(b, h.caps.bytes()...)
 	b = append(b, mid...)
 	pos.State = binary.LittleEndian.AppendUint32(b, pos.checksum(b))
 	return pos, nil
@@ -44,9 +41,10 @@ func (r *udeltaReader) Mark() (Position, error) {
 
 // checksum is that of a position with state b.
 func (p Position) checksum(b []byte) uint32 {
-	var places [16]byte
-	binary.LittleEndian.PutUint64(places[:], uint64(p.Output))
-	binary.LittleEndian.PutUint64(places[8:], uint64(p.Patch))
+	var places [32]byte
+	for i, v := range []int64{p.Output, p.Patch, p.Map.At, p.Map.Length} {
+		binary.LittleEndian.PutUint64(places[8*i:], uint64(v))
+	}
 	return crc32.Update(crc32.Checksum(places[:], castagnoli), castagnoli, b)
 }
 
@@ -90,16 +88,19 @@ func (p Position) parse() (h *udeltaHeader, at framePlace, mid []byte, err error
 	h.required, h.oldSize, h.newSize = f.number(), f.number(), f.number()
 	at = framePlace{number: f.number(), patchAt: p.Patch, patchTo: p.Patch, outputAt: f.number()}
 	at.outputTo = at.outputAt
+	at.mapAt, at.mapTo = p.Map.At, p.Map.At+p.Map.Length
+	at.regionAt, at.regionTo = f.number(), f.number()
 	f.bytes(h.oldSum[:])
 	f.bytes(h.newSum[:])
-	var caps [4]byte
+	var caps [6]byte
 	f.bytes(caps[:])
-	h.caps = udeltaCaps{caps[0], caps[1], caps[2], caps[3]}
+	h.caps = capsOf(caps)
 	switch {
 	case f.bad != nil:
 		return nil, at, nil, f.bad
 	case !h.caps.within(udeltaMost) || h.oldSize >= maxUdeltaFile || h.newSize >= maxUdeltaFile ||
-		p.Output > h.newSize || at.outputAt > p.Output || p.Patch < 0:
+		p.Output > h.newSize || at.outputAt > p.Output || p.Patch < 0 || at.mapAt < 0 || at.mapTo < at.mapAt ||
+		at.mapTo > at.mapAt && (at.mapTo > p.Patch || at.regionAt > at.outputAt || at.regionTo <= at.outputAt):
 		return nil, at, nil, errors.New("its figures do not fit together")
 	}
 	return h, at, f.b, nil

@@ -50,9 +50,11 @@ func (p *patchSource) section(h *udeltaHeader, room *[]byte) (udeltaSection, err
 	}
 	s.kind = head[0]
 	most := int64(1) << h.caps.Coded
-	switch s.kind {
-	case udeltaFrameSection:
-	case udeltaEndSection:
+	switch {
+	case s.kind == udeltaFrameSection:
+	case s.kind == udeltaMapSection && h.hasElements():
+		most = 1 << h.caps.Map
+	case s.kind == udeltaEndSection:
 		most = 9
 	default:
 		return s, corrupt(s.at, fmt.Errorf("a section of unknown type %#x", s.kind))
@@ -64,7 +66,7 @@ func (p *patchSource) section(h *udeltaHeader, room *[]byte) (udeltaSection, err
 	if n > most {
 		return s, corrupt(s.at, fmt.Errorf("section %c of %d bytes, the header allows %d", s.kind, n, most))
 	}
-	b := grown(room, int(n)+4, int(most)+4)
+	b := grown(room, int(n)+4, int(max(most, 1<<h.caps.Coded))+4)
 	if err := p.fill(b); err != nil {
 		return s, err
 	}

@@ -3,8 +3,7 @@ package codec
 import (
 	"encoding/binary"
 	"io"
-
-	"github.com/pierrec/lz4/v4"
+	"slices"
 )
 
 // The LZ4 frame format 1.6.4.
@@ -12,32 +11,48 @@ const (
 	lz4Magic       = "\x04\x22\x4d\x18"
 	lz4LegacyMagic = "\x02\x21\x4c\x18"
 
-	// A frame begins with its magic number, a byte of flags and one with the
-	// size of its blocks.
+	// A frame begins with its magic number, a byte of flags, one with the
+	// size of its blocks, what the flags add, and a checksum of one byte.
 	lz4HeadLength = 6
 
-	lz4BlockSum   = 1 << 4
-	lz4Size       = 1 << 3
-	lz4ContentSum = 1 << 2
-	lz4Dictionary = 1
+	lz4Version     = 3 << 6 // has to be 1 << 6
+	lz4Independent = 1 << 5 // blocks do not refer to those before them
+	lz4BlockSum    = 1 << 4
+	lz4Size        = 1 << 3
+	lz4ContentSum  = 1 << 2
+	lz4Reserved    = 1 << 1
+	lz4Dictionary  = 1
 
-	// lz4Overhead is the history that blocks share, and buffers.
-	lz4Overhead = 512 << 10
+	lz4Stored = 1 << 31 // of the size of a block: it is not compressed
+
+	// lz4History is how far back a block refers to those before it.
+	lz4History = 64 << 10
+
+	// lz4Overhead is the history, and buffers.
+	lz4Overhead = 128 << 10
 )
 
 func isLZ4(head []byte) bool { return hasMagic(head, lz4Magic) }
 
 func decodeLZ4(src *source, limits Limits) (decoder, error) {
-	d := &lz4Decoder{src: src, limits: limits, lib: lz4.NewReader(nil)}
+	d := &lz4Decoder{src: src, limits: limits}
 	return d, noEOF(d.next())
 }
 
-// lz4Decoder gives the library one frame after the other, each after a look
-// at its head. By itself it would go on with legacy frames.
+// lz4Decoder decodes frames block by block.
 type lz4Decoder struct {
 	src    *source
 	limits Limits
-	lib    *lz4.Reader
+
+	open   bool // within a frame
+	flags  byte
+	block  int   // most bytes of a block
+	size   int64 // of the content, or AnySize
+	came   int64 // bytes of the content
+	sum    xxh32 // of the content, if the frame has one
+	packed []byte
+	out    []byte // the history, and behind it the block
+	given  int    // bytes of out that are given or history
 }
 
 // next goes to the next frame of data; io.EOF if there is none.
@@ -61,7 +76,7 @@ func (d *lz4Decoder) next() error {
 		case !isLZ4(head):
 			return corruptf("not an lz4 frame: it begins with %x", head[:4])
 		}
-		return d.open(head[4], head[5])
+		return d.begin(head[4], head[5])
 	}
 }
 
@@ -78,69 +93,135 @@ func (d *lz4Decoder) skip() error {
 	return d.src.skip(int64(binary.LittleEndian.Uint32(head[4:])))
 }
 
-// open begins the frame at hand, which the library then checks further.
-func (d *lz4Decoder) open(flags, blocks byte) error {
+// begin reads the head of the frame, of which these bytes are known.
+func (d *lz4Decoder) begin(flags, blocks byte) error {
 	if flags&lz4Dictionary != 0 {
 		return unsupportedf("the frame needs a dictionary")
 	}
-	// 64 KiB for 4 up to 4 MiB for 7; the library refuses all other values.
-	block := int64(1) << (8 + 2*(blocks>>4&7))
-	if err := fits(3*block+lz4Overhead, d.limits); err != nil {
+	d.size = AnySize
+	head := make([]byte, lz4HeadLength, lz4HeadLength+9)
+	if flags&lz4Size != 0 {
+		head = head[:lz4HeadLength+8]
+	}
+	if err := d.src.full(head); err != nil {
 		return err
 	}
-	f := &lz4Frame{src: d.src, left: lz4HeadLength + 1}
+	sum, err := d.src.ReadByte()
+	if err != nil {
+		return noEOF(err)
+	}
+	if fields := head[len(lz4Magic):]; sum != byte(sumXXH32(fields)>>8) {
+		return corruptf("the head of the frame does not have its checksum")
+	}
+	code := blocks >> 4 // 4 for 64 KiB up to 7 for 4 MiB
+	if flags&lz4Version != 1<<6 || flags&lz4Reserved != 0 || code < 4 || code > 7 || blocks&15 != 0 {
+		return corruptf("an lz4 frame with flags %#x and blocks %#x", flags, blocks)
+	}
 	if flags&lz4Size != 0 {
-		f.left += 8
+		d.size = int64(binary.LittleEndian.Uint64(head[lz4HeadLength:]))
+		if d.size < 0 {
+			return corruptf("the frame declares a content of %d bytes", uint64(d.size))
+		}
 	}
-	if flags&lz4BlockSum != 0 {
-		f.afterBlock = 4
+	d.flags, d.block, d.came, d.open = flags, 1<<(8+2*code), 0, true
+	d.sum.reset()
+	if err := fits(2*int64(d.block)+lz4Overhead, d.limits); err != nil {
+		return err
 	}
-	if flags&lz4ContentSum != 0 {
-		f.afterLast = 4
-	}
-	d.lib.Reset(f)
+	d.out, d.given = d.out[:0], 0
 	return nil
 }
 
 // Read implements io.Reader.
 func (d *lz4Decoder) Read(p []byte) (int, error) {
-	n, err := d.lib.Read(p)
-	if err == io.EOF {
-		err = d.next()
-	}
-	return n, err
-}
-
-func (d *lz4Decoder) free() { d.lib.Reset(nil) }
-
-// lz4Frame is exactly one frame of the input. It follows the sizes of the
-// blocks to know where the frame ends.
-type lz4Frame struct {
-	src                   *source
-	left                  int64 // bytes up to the next size
-	afterBlock, afterLast int64 // bytes of checksum
-	last                  bool
-}
-
-// Read implements io.Reader.
-func (f *lz4Frame) Read(p []byte) (int, error) {
-	if f.left == 0 {
-		if f.last {
-			return 0, io.EOF
+	for d.given == len(d.out) {
+		step := d.next
+		if d.open {
+			step = d.unpack
 		}
-		size, err := f.src.peek(4)
-		switch {
-		case err != nil:
+		if err := step(); err != nil {
 			return 0, err
-		case len(size) < 4:
-			return 0, io.ErrUnexpectedEOF
-		}
-		f.left = 4 + int64(binary.LittleEndian.Uint32(size)&(1<<31-1)) + f.afterBlock
-		if f.left == 4+f.afterBlock {
-			f.last, f.left = true, 4+f.afterLast
 		}
 	}
-	n, err := f.src.Read(p[:min(int64(len(p)), f.left)])
-	f.left -= int64(n)
-	return n, noEOF(err)
+	n := copy(p, d.out[d.given:])
+	d.given += n
+	return n, nil
 }
+
+// unpack decodes the next block, or ends the frame.
+func (d *lz4Decoder) unpack() error {
+	var word [4]byte
+	if err := d.src.full(word[:]); err != nil {
+		return err
+	}
+	size := binary.LittleEndian.Uint32(word[:])
+	if size == 0 {
+		return d.end()
+	}
+	stored := size&lz4Stored != 0
+	size &^= lz4Stored
+	if size == 0 || int64(size) > int64(d.block) {
+		return corruptf("a block of %d bytes in a frame whose blocks have 1 to %d", size, d.block)
+	}
+	d.packed = slices.Grow(d.packed[:0], int(size))[:size]
+	if err := d.src.full(d.packed); err != nil {
+		return err
+	}
+	if d.flags&lz4BlockSum != 0 {
+		if err := d.checkSum(sumXXH32(d.packed), "block"); err != nil {
+			return err
+		}
+	}
+	d.given = 0
+	if d.flags&lz4Independent == 0 {
+		d.given = copy(d.out[:cap(d.out)], d.out[max(0, len(d.out)-lz4History):])
+	}
+	d.out = slices.Grow(d.out[:d.given], d.block)
+	if stored {
+		d.out = append(d.out, d.packed...)
+	} else {
+		n, err := unpackLZ4(d.out[:d.given+d.block], d.given, d.packed)
+		if err != nil {
+			return err
+		}
+		d.out = d.out[:n]
+	}
+	return d.count(d.out[d.given:])
+}
+
+// count takes note of content.
+func (d *lz4Decoder) count(content []byte) error {
+	d.came += int64(len(content))
+	if d.size != AnySize && d.came > d.size {
+		return corruptf("more than the %d bytes that the frame declares come out", d.size)
+	}
+	if d.flags&lz4ContentSum != 0 {
+		d.sum.add(content)
+	}
+	return nil
+}
+
+func (d *lz4Decoder) end() error {
+	d.open = false
+	if d.size != AnySize && d.came != d.size {
+		return corruptf("%d bytes come out, the frame declares %d", d.came, d.size)
+	}
+	if d.flags&lz4ContentSum == 0 {
+		return nil
+	}
+	return d.checkSum(d.sum.sum(), "frame")
+}
+
+// checkSum reads a checksum, which should be the given one.
+func (d *lz4Decoder) checkSum(got uint32, of string) error {
+	var want [4]byte
+	if err := d.src.full(want[:]); err != nil {
+		return err
+	}
+	if got != binary.LittleEndian.Uint32(want[:]) {
+		return corruptf("the %s has the checksum %08x, %08x was declared", of, got, binary.LittleEndian.Uint32(want[:]))
+	}
+	return nil
+}
+
+func (d *lz4Decoder) free() { d.packed, d.out, d.given = nil, nil, 0 }

@@ -1,30 +1,25 @@
 package reference
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/updraft-ota/updraft/delta/internal/coder"
 )
 
-const (
-	minAhead   = 2 << 10
-	pieceSize  = 64 << 10                       // bytes of a copy that are handled at once
-	windowSize = pieceSize + reach + 3*markStep // more than any Window of a piece
-)
+// batch is how many fields are handled at once.
+const batch = 32
 
-// Copier makes the bytes of copies inside one element: those of old, with each
+// Copier makes the bytes of copies inside elements: those of old, with each
 // reference set to what it holds in new. It is for one goroutine.
 type Copier struct {
-	guide  guide
-	old    io.ReaderAt
+	guide  guide // of the element in use
+	old    windows
 	model  *model
 	fields []Field
+	ready  [batch]pending
 
-	window   [windowSize]byte // of old
-	at, end  int64            // what of old it has
-	ahead    int64            // how much to read at least
-	work     [pieceSize + Margin]byte
 	carry    [Margin]byte // bytes after the last piece, as far as they are made
 	carried  int
 	in       Copy  // the copy of the last call
@@ -32,17 +27,42 @@ type Copier struct {
 	lastCopy Copy  // the copy of the last reference
 }
 
-// NewCopier makes a Copier for e, of which old has the bytes. It holds
-// 1.4 MiB.
-func NewCopier(e *Element, l *Layout, m *Map, old io.ReaderAt) *Copier {
-	return &Copier{guide: guide{e: e, l: l, m: m}, old: old, model: new(model)}
+// pending is a field of which all is known but its value in new.
+type pending struct {
+	Field
+	guess
+	to uint64 // what its value is counted from in new
 }
 
-// Reset forgets what was learned, as both sides do where a frame begins.
+// NewCopier makes a Copier that has no element yet. It holds 1.7 MiB, however
+// many elements it is used for.
+func NewCopier() *Copier {
+	c := &Copier{model: new(model)}
+	c.Reset()
+	return c
+}
+
+// Use makes the calls that follow be about e, of which old has the bytes. What
+// was learned stays, for other elements too: id, which is different for each
+// element and the same on both sides, keeps their targets apart. Both sides
+// call it at the same places of the sequence of copies.
+func (c *Copier) Use(id uint64, e *Element, l *Layout, m *Map, old io.ReaderAt) {
+	c.guide = guide{e: e, l: l, m: m}
+	c.model.salt = id * 0xD6E8FEB86659FD93
+	c.old.use(old, e.size)
+	c.forgetCopy()
+}
+
+// Reset forgets what was learned, as both sides do where a frame begins. The
+// element in use stays in use. It takes microseconds.
 func (c *Copier) Reset() {
-	*c.model = model{}
+	c.model.reset()
+	c.forgetCopy()
+}
+
+func (c *Copier) forgetCopy() {
 	c.in, c.lastCopy = Copy{}, Copy{}
-	c.carried = 0
+	c.next, c.carried = 0, 0
 }
 
 // Decode fills dst with the bytes of copy in from skip on, taking from d what
@@ -66,6 +86,9 @@ func (c *Copier) Encode(dst, want []byte, in Copy, skip int64, e *coder.Encoder)
 }
 
 func (c *Copier) run(dst, want []byte, in Copy, skip int64, l link) error {
+	if c.guide.e == nil {
+		return errors.New("copy references: no element is in use")
+	}
 	if in.Old < 0 || in.New < 0 || in.Length < 0 || skip < 0 || in.Old > c.guide.e.size || in.Length > c.guide.e.size-in.Old ||
 		skip > in.Length || int64(len(dst)) > in.Length-skip || in.New > maxSize-in.Length {
 		return fmt.Errorf("%w: copy of %d bytes from %d to %d does not lie inside of the element", ErrCorrupt, in.Length, in.Old, in.New)
@@ -74,8 +97,8 @@ func (c *Copier) run(dst, want []byte, in Copy, skip int64, l link) error {
 		c.in, c.next, c.carried = in, skip, 0
 	}
 	for len(dst) > 0 {
-		n := min(len(dst), pieceSize)
-		if err := c.piece(dst[:n], want, l); err != nil {
+		n, err := c.piece(dst, want, l)
+		if err != nil {
 			return err
 		}
 		dst = dst[n:]
@@ -84,81 +107,105 @@ func (c *Copier) run(dst, want []byte, in Copy, skip int64, l link) error {
 	return nil
 }
 
-// piece makes the bytes of one piece, and as much of what follows as the
-// fields that begin in it reach into.
-func (c *Copier) piece(dst, want []byte, l link) error {
-	lo := c.in.Old + c.next
-	hi := lo + int64(len(dst))
-	edge := min(hi+Margin, c.in.Old+c.in.Length)
-	from, to := lo, edge
+// piece makes the first bytes of dst, and as much of what follows as the
+// fields that begin in them reach into. It says how many are made.
+func (c *Copier) piece(dst, want []byte, l link) (int, error) {
+	lo, end := c.in.Old+c.next, c.in.Old+c.in.Length
+	from, hi := lo, min(lo+int64(len(dst)), lo+windowSize-Margin)
+	to := min(hi+Margin, end)
 	if c.in.Length >= 4 { // the shortest field
-		from, to = c.guide.e.Window(lo, hi)
+		from, _ = c.guide.e.Window(lo, lo)
+		hi = min(hi, from+windowSize-Margin)
+		_, to = c.guide.e.Window(lo, hi)
 	}
-	if err := c.load(from, to); err != nil {
-		return err
+	data, err := c.old.read(from, to)
+	if err != nil {
+		return 0, err
 	}
-	old := c.window[lo-c.at : edge-c.at]
-	work := c.work[:len(old)]
-	copy(work, old)
-	copy(work, c.carry[:c.carried])
-	c.fields = c.guide.e.Scan(c.fields[:0], c.window[from-c.at:to-c.at], from, lo, hi)
-	for _, f := range c.fields {
-		if i := f.Off - lo; i+f.size() <= int64(len(work)) && !c.guide.l.off[f.Kind] {
-			var new []byte
-			if want != nil {
-				new = want[f.Off-c.in.Old:]
-			}
-			c.field(f, work[i:], old[i:], new, l)
-		}
+	old := data[lo-from : min(hi+Margin, end)-from]
+	dst = dst[:hi-lo]
+	copy(dst, old)
+	copy(dst, c.carry[:c.carried])
+	var carry [Margin]byte
+	carried := copy(carry[:], old[len(dst):])
+	if c.carried > len(dst) {
+		copy(carry[:], c.carry[len(dst):c.carried])
 	}
-	copy(dst, work)
-	c.carried = copy(c.carry[:], work[len(dst):])
-	return nil
+	c.carry, c.carried = carry, carried
+	c.fields = c.guide.e.Scan(c.fields[:0], data, from, lo, hi)
+	if want != nil {
+		want = want[c.next:]
+	}
+	for f := c.fields; len(f) > 0; {
+		n := min(len(f), batch)
+		c.set(dst, old, want, f[:n], lo, l)
+		f = f[n:]
+	}
+	return len(dst), nil
 }
 
-// field sets one field in work, whose bytes in old and (for an encoder) in new
-// are given.
-func (c *Copier) field(f Field, work, old, new []byte, l link) {
-	from, ok := c.guide.from(f)
-	to, more := c.guide.to(f, c.in)
+// set sets fields in dst, and in the carry what of them lies behind it. old
+// and (for an encoder) want are the bytes of old and of new for dst and on.
+// All that can be known before the first is coded is found out first, so that
+// the processor can wait for many places of the memory of targets at once.
+func (c *Copier) set(dst, old, want []byte, fields []Field, lo int64, l link) {
+	n := 0
+	for _, f := range fields {
+		i := f.Off - lo
+		if i+f.size() > int64(len(old)) || c.guide.l.off[f.Kind] {
+			continue
+		}
+		p := &c.ready[n]
+		p.Field = f
+		if c.prepare(p, old[i:]) {
+			n++
+		}
+	}
+	for k := range c.ready[:n] {
+		c.model.sum += c.model.memory[c.ready[k].slot].tag
+	}
+	for k := range c.ready[:n] {
+		p := &c.ready[k]
+		i := p.Off - lo
+		var actual uint64
+		if want != nil {
+			actual = p.value(want[i:], old[i:], p.to)
+		}
+		p.same = c.lastCopy == c.in
+		c.lastCopy = c.in
+		v := c.model.code(l, &p.guess, actual)
+		switch end := i + p.size(); {
+		case v == p.plain:
+		case end <= int64(len(dst)):
+			p.Field.set(dst[i:], old[i:], p.to, v)
+		default:
+			var b [Margin]byte
+			k := copy(b[:], dst[i:])
+			copy(b[k:], c.carry[:c.carried])
+			p.Field.set(b[:], old[i:], p.to, v)
+			copy(dst[i:], b[:k])
+			copy(c.carry[:c.carried], b[k:])
+		}
+	}
+}
+
+// prepare finds out about a field, of which old has the bytes, what is known
+// before its value is coded. It is false if it is none.
+func (c *Copier) prepare(p *pending, old []byte) bool {
+	from, ok := c.guide.from(p.Field)
+	to, more := c.guide.to(p.Field, c.in)
 	if !ok || !more {
-		return
+		return false
 	}
-	g := guess{kind: f.Kind, old: f.value(old, old, from), plain: f.value(old, old, to), same: c.lastCopy == c.in}
-	g.near = f.Kind.space() == addresses && g.old-from+1<<16 < 1<<17
-	g.moved = g.plain
-	if v, ok := c.guide.move(f.Kind, g.old, c.in); ok {
-		f.set(work, old, to, v)
-		g.moved = f.value(work, old, to)
+	p.to = to
+	p.kind = p.Kind
+	p.old = p.value(old, old, from)
+	p.plain = p.value(old, old, to)
+	p.near = p.Kind.space() == addresses && p.old-from+1<<16 < 1<<17
+	p.slot, p.tag = c.model.place(p.old, p.Kind)
+	p.moved = p.plain
+	if v, ok := c.guide.move(p.Kind, p.old, c.in); ok {
+		p.moved = p.held(old, to, v)
 	}
-	var actual uint64
-	if new != nil {
-		actual = f.value(new, old, to)
-	}
-	f.set(work, old, to, c.model.code(l, g, actual))
-	c.lastCopy = c.in
-}
-
-// load has the bytes of old from from to to in the window. It reads on a
-// little, and twice as far each time that reading goes forwards.
-func (c *Copier) load(from, to int64) error {
-	if from >= c.at && to <= c.end {
-		return nil
-	}
-	if from >= c.at && from <= c.end+minAhead {
-		c.ahead = min(2*c.ahead, pieceSize)
-	} else {
-		c.ahead = minAhead
-	}
-	end := min(max(to, from+c.ahead), from+windowSize, c.guide.e.size)
-	n, err := c.old.ReadAt(c.window[:end-from], from)
-	if int64(n) < end-from {
-		c.at, c.end = 0, 0
-		if err == nil || err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return fmt.Errorf("read old at %d: %w", from, err)
-	}
-	c.at, c.end = from, end
-	return nil
+	return true
 }

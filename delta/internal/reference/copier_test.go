@@ -3,6 +3,7 @@ package reference
 import (
 	"bytes"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -24,13 +25,20 @@ func randomCopies(r *rand.Rand, old, new int) []Copy {
 	return out
 }
 
+// newCopier makes a Copier with one element in use.
+func newCopier(e *Element, l *Layout, m *Map, old io.ReaderAt) *Copier {
+	c := NewCopier()
+	c.Use(1, e, l, m, old)
+	return c
+}
+
 // roundTrip codes the copies and decodes them cut otherwise, and gives what
 // both made.
 func roundTrip(t testing.TB, old, new []byte, copies []Copy) (got, stream []byte) {
 	t.Helper()
 	e, n := mustParse(t, old), mustParse(t, new)
 	l, m, _ := layoutOf(t, e, n, copies)
-	c := NewCopier(e, l, m, bytes.NewReader(old))
+	c := newCopier(e, l, m, bytes.NewReader(old))
 	enc := coder.NewEncoder()
 	got = make([]byte, len(new))
 	for _, x := range copies {
@@ -39,7 +47,7 @@ func roundTrip(t testing.TB, old, new []byte, copies []Copy) (got, stream []byte
 		}
 	}
 	stream = enc.Finish()
-	c = NewCopier(e, l, m, bytes.NewReader(old))
+	c = newCopier(e, l, m, bytes.NewReader(old))
 	dec := coder.NewDecoder(stream)
 	again := make([]byte, len(new))
 	r := seeded(uint64(len(stream)))
@@ -170,8 +178,11 @@ func TestCopierRefuses(t *testing.T) {
 	old := noise(seeded(1), machineX86, 4096)
 	e := mustParse(t, old)
 	l, m, _ := layoutOf(t, e, e, nil)
-	c := NewCopier(e, l, m, bytes.NewReader(old[:len(old)-100]))
+	c := newCopier(e, l, m, bytes.NewReader(old[:len(old)-100]))
 	dec := coder.NewDecoder(nil)
+	if err := NewCopier().Decode(nil, Copy{}, 0, dec); err == nil {
+		t.Error("bytes of no element were given")
+	}
 	size := e.size
 	for _, tt := range []struct {
 		name string
@@ -207,7 +218,7 @@ func TestDecodeOfGarbageEnds(t *testing.T) {
 	e := mustParse(t, old)
 	copies := randomCopies(r, len(old), len(old))
 	l, m, _ := layoutOf(t, e, e, slices.Clone(copies))
-	c := NewCopier(e, l, m, bytes.NewReader(old))
+	c := newCopier(e, l, m, bytes.NewReader(old))
 	for range 50 {
 		b := make([]byte, r.IntN(400))
 		for i := range b {
@@ -223,5 +234,102 @@ func TestDecodeOfGarbageEnds(t *testing.T) {
 		if dec.Err() == nil {
 			t.Error("garbage is long enough for all fields")
 		}
+	}
+}
+
+// TestElementsShareACopier codes copies of two elements in turn, with a frame
+// that begins now and then.
+func TestElementsShareACopier(t *testing.T) {
+	type side struct {
+		old, new []byte
+		e        *Element
+		l        *Layout
+		m        *Map
+		copies   []Copy
+	}
+	var sides [2]side
+	count := 1 << 20
+	for i := range sides {
+		s := &sides[i]
+		r := seeded(uint64(20 + i))
+		s.old, s.new = noise(r, machineX86, 9000), noise(r, machineX86, 9000)
+		s.copies = randomCopies(r, len(s.old), len(s.new))
+		s.e = mustParse(t, s.old)
+		s.l, s.m, _ = layoutOf(t, s.e, mustParse(t, s.new), s.copies)
+		count = min(count, len(s.copies))
+	}
+	turns := func(c *Copier, do func(dst, new []byte, x Copy) error) (made []byte) {
+		t.Helper()
+		for k := range count {
+			for i, s := range sides {
+				c.Use(uint64(i), s.e, s.l, s.m, bytes.NewReader(s.old))
+				x := s.copies[k]
+				dst := make([]byte, x.Length)
+				if err := do(dst, s.new[x.New:x.New+x.Length], x); err != nil {
+					t.Fatal(err)
+				}
+				made = append(made, dst...)
+			}
+			if k%5 == 4 {
+				c.Reset()
+			}
+		}
+		return made
+	}
+	enc := coder.NewEncoder()
+	c := NewCopier()
+	want := turns(c, func(dst, new []byte, x Copy) error { return c.Encode(dst, new, x, 0, enc) })
+	dec := coder.NewDecoder(enc.Finish())
+	c = NewCopier()
+	got := turns(c, func(dst, _ []byte, x Copy) error { return c.Decode(dst, x, 0, dec) })
+	if err := dec.Close(); err != nil {
+		t.Error(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("decoder differs from encoder")
+	}
+}
+
+func TestElementsDoNotShareTargets(t *testing.T) {
+	e := mustParse(t, functions(machineX86, 0))
+	c := NewCopier()
+	places := map[uint64]bool{}
+	for id := range uint64(300) {
+		c.Use(id, e, nil, nil, nil)
+		slot, tag := c.model.place(codeAddr, Near32)
+		places[uint64(slot)<<16|uint64(tag)] = true
+	}
+	if len(places) != 300 {
+		t.Errorf("one target of 300 elements has %d places in memory", len(places))
+	}
+}
+
+// TestResetForgets codes the same again and again, past the number of epochs.
+func TestResetForgets(t *testing.T) {
+	old, new := functions(machineX86, 0), functions(machineX86, 4096)
+	e, n := mustParse(t, old), mustParse(t, new)
+	in := Copy{e.sections[1].off, n.sections[1].off, 2000}
+	l, m, _ := layoutOf(t, e, n, []Copy{in})
+	c := newCopier(e, l, m, bytes.NewReader(old))
+	stream := func() []byte {
+		enc := coder.NewEncoder()
+		if err := c.Encode(make([]byte, in.Length), new[in.New:in.New+in.Length], in, 0, enc); err != nil {
+			t.Fatal(err)
+		}
+		return enc.Finish()
+	}
+	want := stream()
+	if bytes.Equal(stream(), want) {
+		t.Fatal("nothing was learned, so that nothing is tested")
+	}
+	for i := range 1 << 16 {
+		c.Reset()
+		if i%9999 == 0 && !bytes.Equal(stream(), want) {
+			t.Fatalf("stream after %d more resets differs", i+1)
+		}
+	}
+	c.Reset()
+	if !bytes.Equal(stream(), want) {
+		t.Error("stream differs after the number of epochs")
 	}
 }

@@ -56,7 +56,7 @@ func measure(t *testing.T, old, new []byte) {
 	copies := secondCopies(t, e, n, old, new)
 	l, m, size := layoutOf(t, e, n, copies)
 	t.Logf("parse %.3f s; %d copies, %d parts of map, %d bytes of layout", t1.Sub(t0).Seconds(), len(copies), m.Parts(), size)
-	c := NewCopier(e, l, m, bytes.NewReader(old))
+	c := newCopier(e, l, m, bytes.NewReader(old))
 	count(t, c, old, new, copies)
 	c.Reset()
 	enc := coder.NewEncoder()

@@ -35,7 +35,7 @@ func (s *scanner) word(off int64) int64 { return off + int64(-s.address(off)&7) 
 
 func (s *scanner) isAddress(p int64) bool {
 	v, ok := s.uint64(p)
-	return ok && v >= 4096 && s.e.mapped(v)
+	return ok && v >= 4096 && s.e.isLoaded(v)
 }
 
 // constants finds addresses, what Go's type information refers to, and else
@@ -44,30 +44,67 @@ func (s *scanner) isAddress(p int64) bool {
 // which the start of the run stands: where several tables follow each other,
 // what they lead to seems shifted, by the same in old and in new.
 func (s *scanner) constants() {
-	run := int64(-1)
-	p := s.word(max(s.lo&^(tablePage-1)-tablePage, s.g.lo)) - 8
-	for ; p < s.hi; p += 8 {
+	types := s.e.golang.types > 0
+	run, last := int64(0), int64(-8) // the entry found last, and where its run starts
+	for p := s.word(s.lo - 7); p < s.hi; p += 8 {
+		if p = s.skipWords(p, types); p >= s.hi {
+			return
+		}
 		if s.isAddress(p) {
 			s.add(p, ConstWord, 0)
-			run = -1
 			continue
 		}
-		if s.e.golang.types > 0 && s.goType(p) {
-			run = -1
+		if types && s.goType(p) {
 			continue
 		}
 		for q := p; q < p+8; q += 4 {
-			switch {
-			case !s.inRun(q):
-				run = -1
+			if !s.inRun(q) {
 				continue
-			case run < 0:
-				run = q
 			}
-			run = max(run, q&^(tablePage-1)-tablePage)
+			if q != last+4 {
+				run = s.runStart(q)
+			}
+			last, run = q, max(run, q&^(tablePage-1)-tablePage)
 			s.add(q, Switch32, run)
 		}
 	}
+}
+
+// skipWords is the first place from p on, in steps of 8 bytes, where there may
+// be a field: where the word is an address, or either half leads to code.
+func (s *scanner) skipWords(p int64, types bool) int64 {
+	if types || p < s.from {
+		return p
+	}
+	end := min(s.hi, s.from+int64(len(s.data))-7)
+	d := s.data
+	addr := s.address(p)
+	for p < end {
+		v := little.Uint64(d[p-s.from:])
+		if v >= 4096 && s.e.isLoaded(v) || s.e.inCode(addr+uint64(int64(int32(v)))) || s.e.inCode(addr+4+uint64(int64(v)>>32)) {
+			return p
+		}
+		p += 8
+		addr += 8
+	}
+	return p
+}
+
+// runStart is where the run of entries starts that the one at q is in, as far
+// as it is looked for.
+func (s *scanner) runStart(q int64) int64 {
+	limit := q&^(tablePage-1) - tablePage
+	for q > limit && s.isEntry(q-4) {
+		q -= 4
+	}
+	return max(q, limit)
+}
+
+// isEntry says whether there is an entry of a jump table at q, as constants
+// finds it.
+func (s *scanner) isEntry(q int64) bool {
+	p := s.word(q - 7)
+	return s.inRun(q) && !s.isAddress(p) && !(s.e.golang.types > 0 && s.goType(p))
 }
 
 // tablePage bounds how far back the start of a jump table is looked for: to
@@ -110,7 +147,7 @@ func (s *scanner) table() {
 	size := uint64(s.g.hi - s.g.lo)
 	for p := s.align(s.lo, 4); p < s.hi; p += 4 {
 		v, ok := s.uint32(p)
-		if t := s.address(p) + uint64(int64(int32(v))); ok && t-s.g.addr >= size && s.e.mapped(t) {
+		if t := s.address(p) + uint64(int64(int32(v))); ok && t-s.g.addr >= size && s.e.isLoaded(t) {
 			s.add(p, Table32, 0)
 		}
 	}
@@ -120,17 +157,16 @@ func (s *scanner) table() {
 // bytes, it is the first.
 func (s *scanner) debug() {
 	last := s.lo - 8
-	for p := max(s.lo-7, s.g.lo); p < s.hi; p++ {
-		v, ok := s.uint64(p)
-		if !ok {
-			return
+	p := max(s.lo-7, s.g.lo, s.from)
+	end := min(s.hi, s.from+int64(len(s.data))-7)
+	for ; p < end; p++ {
+		if v := little.Uint64(s.data[p-s.from:]); v < 1<<16 || !s.e.inCode(v) {
+			continue
 		}
-		if v >= 1<<16 && s.e.inCode(v) {
-			if p-last >= 8 {
-				s.add(p, DebugWord, 0)
-			}
-			last = p
+		if p-last >= 8 {
+			s.add(p, DebugWord, 0)
 		}
+		last = p
 	}
 }
 
@@ -144,7 +180,7 @@ func (s *scanner) symbols() {
 		switch v, more := s.uint64(p + 8); {
 		case !ok || !more:
 		case s.e.kind != elfRelocatable:
-			if v >= 4096 && s.e.mapped(v) {
+			if v >= 4096 && s.e.isLoaded(v) {
 				s.add(p+8, Symbol, 0)
 			}
 		default:

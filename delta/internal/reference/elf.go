@@ -66,6 +66,7 @@ type Element struct {
 	segments []segment
 	sections []section
 	code     []span
+	loaded   []span // what segments cover
 	regions  []region
 	anchors  []anchor
 	voids    []void

@@ -81,3 +81,25 @@ func (f Field) setPage(b, old []byte, origin, v uint64) {
 		little.PutUint32(b[f.Aux:], w&0xFFC003FF|uint32(low)&4095<<10)
 	}
 }
+
+// held is the value that the field has once v was set, which is v itself where
+// the field can hold it. old has its bytes in old.
+func (f Field) held(old []byte, origin, v uint64) uint64 {
+	switch f.Kind {
+	case Near32, Data32:
+		origin += 4
+		return origin + uint64(int64(int32(uint32(v-origin))))
+	case Wide32:
+		return uint64(int64(int32(uint32(v))))
+	case Word, ConstWord, Site, DebugWord, Symbol:
+		return v
+	case Branch26:
+		return origin + uint64(branch(uint32(v-origin)>>2))
+	case Table32, Switch32, Frame32, Base32:
+		return origin + uint64(int64(int32(uint32(v-origin))))
+	}
+	var b [Margin]byte
+	copy(b[:], old[:f.size()])
+	f.set(b[:], old, origin, v)
+	return f.value(b[:], old, origin)
+}

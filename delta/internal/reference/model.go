@@ -36,9 +36,18 @@ type reader struct{ *coder.Decoder }
 func (r reader) bit(p *coder.Prob, _ bool) bool          { return r.Bit(p) != 0 }
 func (r reader) number(m *coder.Number, _ uint64) uint64 { return m.Decode(r.Decoder) }
 
-// model is what both sides have learned about which forecasts are right. The
-// zero model has learned nothing.
+// model is what both sides have learned about which forecasts are right. It is
+// ready after reset.
 type model struct {
+	lessons
+	salt   uint64 // tells targets of one element from those of others
+	epoch  uint16 // how often what was learned has been forgotten, from 1 on, below epochs
+	sum    uint16 // of what was looked up ahead, so that it is
+	memory [1 << cacheBits]memory
+}
+
+// lessons is the part of a model that is cleared to forget it.
+type lessons struct {
 	// first asks whether the best guess is right: by kind, what the memory
 	// says, whether map and old bytes agree, whether the target is near,
 	// whether the field before was in the same copy, and the outcomes of the
@@ -53,15 +62,26 @@ type model struct {
 	plain    [kinds]int8  // above 0: old bytes were right more often
 	fixes    [kinds][recent]uint64
 	fixCount [kinds]uint8
-	memory   [1 << cacheBits]memory
 }
 
 // memory is where a target went when it was last seen.
 type memory struct {
-	new  uint64
-	tag  uint32
-	sure uint8 // how often in a row it was there, up to 3
-	used bool
+	shift int32 // how far its value moved
+	tag   uint16
+	age   uint16 // the epoch, and in the lowest two bits how often in a row it was there
+}
+
+// epochs is how many there are before memory has to be cleared after all.
+const epochs = 1 << 14
+
+// reset forgets everything. Memories of targets stay where they are: that of
+// another epoch counts as none, so that a small frame need not clear them all.
+func (m *model) reset() {
+	m.lessons = lessons{}
+	if m.epoch++; m.epoch == epochs {
+		m.memory = [1 << cacheBits]memory{}
+		m.epoch = 1
+	}
 }
 
 // guess is what is known about a field before its value is.
@@ -71,27 +91,35 @@ type guess struct {
 	moved      uint64 // its value in new by the map
 	plain      uint64 // its value in new if its bytes stay the same
 	near, same bool
+	slot       uint32 // where in memory its value in old is, and by which tag
+	tag        uint16
 }
 
-// code codes the value of a field: actual on the side that writes, anything on
-// the side that reads.
-func (m *model) code(l link, g guess, actual uint64) uint64 {
+// code codes the value of a field: actual on the side that
+// writes, anything on the side that reads.
+func (m *model) code(l link, g *guess, actual uint64) uint64 {
 	k := g.kind
 	a, b := g.moved, g.plain
 	if m.plain[k] > 0 {
 		a, b = b, a
 	}
-	slot, tag := remember(g.old, k)
-	mem := &m.memory[slot]
+	mem := &m.memory[g.slot]
+	known := mem.tag == g.tag && mem.age>>2 == m.epoch
 	first, state := a, 0
-	if mem.used && mem.tag == tag {
-		state = 1 + int(mem.sure)
-		if mem.new != a {
-			first, state = mem.new, 5+int(mem.sure)
+	if known {
+		state = 1 + int(mem.age&3)
+		if v := g.old + uint64(int64(mem.shift)); v != a {
+			first, state = v, 5+int(mem.age&3)
 		}
 	}
 	v := first
-	hit := l.bit(&m.first[k][state][one(a == b)][one(g.near)][one(g.same)][m.past[k]&7], actual == first)
+	p := &m.first[k][state][one(a == b)][one(g.near)][one(g.same)][m.past[k]&7]
+	var hit bool
+	if r, ok := l.(reader); ok { // most are decoded here, at less cost
+		hit = r.Bit(p) != 0
+	} else {
+		hit = l.bit(p, actual == first)
+	}
 	if !hit {
 		v = m.correct(l, g, first, a, b, state, actual)
 	}
@@ -104,17 +132,28 @@ func (m *model) code(l link, g guess, actual uint64) uint64 {
 			m.plain[k] = max(m.plain[k]-1, -32)
 		}
 	}
-	if mem.used && mem.tag == tag && mem.new == v {
-		mem.sure = min(mem.sure+1, 3)
-	} else {
-		*mem = memory{new: v, tag: tag, used: true}
-	}
+	m.remember(mem, g, v)
 	return v
+}
+
+// remember notes in mem where the value of a field went.
+func (m *model) remember(mem *memory, g *guess, v uint64) {
+	shift := int32(v - g.old)
+	switch {
+	case g.old+uint64(int64(shift)) != v:
+		*mem = memory{} // further than is remembered
+	case mem.tag == g.tag && mem.age>>2 == m.epoch && mem.shift == shift:
+		if mem.age&3 < 3 {
+			mem.age++
+		}
+	default:
+		*mem = memory{shift: shift, tag: g.tag, age: m.epoch << 2}
+	}
 }
 
 // correct codes a value that the first guess missed: another guess, a
 // correction of the map's guess that came up of late, or one in full.
-func (m *model) correct(l link, g guess, first, a, b uint64, state int, actual uint64) uint64 {
+func (m *model) correct(l link, g *guess, first, a, b uint64, state int, actual uint64) uint64 {
 	k := g.kind
 	if a != first && l.bit(&m.second[k][state], actual == a) {
 		return a
@@ -144,11 +183,11 @@ func (m *model) correct(l link, g guess, first, a, b uint64, state int, actual u
 	return g.moved + d
 }
 
-// remember is where the memory of target v is, and what tells it from others
-// that share the place.
-func remember(v uint64, k Kind) (slot, tag uint32) {
-	h := (v ^ k.space()<<62) * 0x9E3779B97F4A7C15
-	return uint32(h >> (64 - cacheBits)), uint32(h >> (32 - cacheBits))
+// place is where the memory of target v is, and what tells it from others that
+// share the place.
+func (m *model) place(v uint64, k Kind) (slot uint32, tag uint16) {
+	h := (v ^ m.salt ^ k.space()<<62) * 0x9E3779B97F4A7C15
+	return uint32(h >> (64 - cacheBits)), uint16(h >> (48 - cacheBits))
 }
 
 func one(b bool) int {

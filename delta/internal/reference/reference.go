@@ -13,11 +13,13 @@
 //	e, ok := reference.Parse(old, size)        // headers and bounded tables of old
 //	m, err := reference.NewMap(copies, size)   // where old bytes went, before any frame
 //	l, err := e.ReadLayout(record, m)          // new's segments, from the patch
-//	c := reference.NewCopier(e, l, m, old)
+//	c := reference.NewCopier()                 // one for all elements
 //	c.Reset()                                  // at the start of each frame
+//	c.Use(id, e, l, m, old)                    // where copies of another element follow
 //	c.Decode(dst, copy, skip, decoder)         // the bytes of a copy, in order
 //
-// An encoder parses both files, writes the record with [Element.AppendLayout],
+// An encoder parses both files, asks [Element.Measure] whether an element is
+// worth it, writes the record with [Element.AppendLayout],
 // and calls [Copier.Encode] where an applier calls [Copier.Decode]: both are
 // one function, so that they cannot disagree. [Element.Absolute] gives it the
 // form of an image in which equal code has equal bytes, wherever it lies.
@@ -26,8 +28,8 @@
 // or no element, never a panic, and work in proportion to their length. What
 // is held: the headers of old, 4 bytes for each 4 KiB of its unwind, type and
 // function records, 8 bytes for each part of the map and 4 bytes for each 4 KiB
-// of old, 1.2 MiB of models (1 MiB of it the memory of targets), and 160 KiB
-// around the place that is read.
+// of old, 1.2 MiB of models (1 MiB of it the memory of targets), and 512 KiB
+// around the places that are read.
 //
 // Only 64-bit little-endian ELF for x86-64 and arm64 is understood. Nothing
 // here vouches for the result: compare its digest.

@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"cmp"
 	"io"
 	"slices"
 	"strings"
@@ -49,6 +50,7 @@ const markStep = 4096
 
 // findRegions says how each section is read; without sections, each segment.
 func (e *Element) findRegions(r io.ReaderAt) {
+	e.findLoaded()
 	if e.kind == elfRelocatable {
 		e.findSectionSymbols(r)
 	}
@@ -70,6 +72,27 @@ func (e *Element) findRegions(r io.ReaderAt) {
 	e.regions = slices.Clip(kept)
 	slices.SortStableFunc(e.anchors, func(a, b anchor) int { return compare(a.off, b.off) })
 	e.anchors = slices.CompactFunc(e.anchors, func(a, b anchor) bool { return a.off == b.off })
+}
+
+// findLoaded lists what segments cover, in as few spans as may be.
+func (e *Element) findLoaded() {
+	all := make([]span, 0, len(e.segments))
+	for _, s := range e.segments {
+		all = append(all, span{s.addr, s.addr + s.mem})
+	}
+	slices.SortFunc(all, func(a, b span) int { return cmp.Or(cmp.Compare(a.lo, b.lo), cmp.Compare(a.hi, b.hi)) })
+	e.loaded = slices.Clip(joined(all))
+}
+
+// isLoaded says whether a is an address of the loaded program, or of one of
+// the small gaps in it.
+func (e *Element) isLoaded(a uint64) bool {
+	for i := range e.loaded {
+		if s := &e.loaded[i]; a-s.lo < s.hi-s.lo {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *Element) addSection(r io.ReaderAt, i int) {

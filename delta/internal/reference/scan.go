@@ -14,6 +14,8 @@ const (
 	behind = 48
 	// reach is how long a record may be in which there are fields.
 	reach = 16 << 10
+	// pieceSize is how much is scanned at once where all of an image is there.
+	pieceSize = 64 << 10
 )
 
 // Window is the part of old that [Element.Scan] needs for the fields from lo

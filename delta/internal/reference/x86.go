@@ -32,6 +32,70 @@ var x86Ops = [256]uint8{
 	0x0F: opEscape, 0xC5: opVex2, 0xC4: opVex3, 0x62: opEvex,
 }
 
+// A byte that may begin an instruction of interest, and the one behind it, have
+// a bit of these in common. Where they have none, as most have, nothing else
+// needs to be looked at.
+const (
+	pairAny   = 1 << iota // whatever follows
+	pairNear              // ModRM without a register: counted from the instruction pointer
+	pairIndex             // ModRM with a 32-bit displacement
+	pairMove              // ModRM with a register only
+	pairWide              // whatever follows, where addresses fit 32 bits
+)
+
+// x86First has the bits of a first byte.
+var x86First = [256]uint8{
+	0x01: pairNear, 0x03: pairNear | pairIndex, 0x09: pairNear, 0x0B: pairNear, 0x11: pairNear, 0x13: pairNear,
+	0x19: pairNear, 0x1B: pairNear, 0x21: pairNear, 0x23: pairNear, 0x29: pairNear, 0x2B: pairNear,
+	0x31: pairNear, 0x33: pairNear, 0x38: pairNear, 0x39: pairNear | pairIndex, 0x3A: pairNear, 0x3B: pairNear | pairIndex,
+	0x63: pairNear | pairIndex, 0x84: pairNear | pairIndex, 0x85: pairNear, 0x86: pairNear, 0x87: pairNear,
+	0x88: pairNear | pairIndex, 0x89: pairNear | pairIndex, 0x8A: pairNear | pairIndex, 0x8B: pairNear | pairIndex,
+	0x8D: pairNear | pairIndex, 0xF6: pairNear | pairIndex, 0xF7: pairNear, 0xFE: pairNear, 0xFF: pairNear | pairIndex,
+	0xD1: pairNear, 0xD3: pairNear, 0xD9: pairNear, 0xDB: pairNear, 0xDD: pairNear,
+	0x6B: pairNear, 0x80: pairNear | pairIndex, 0x83: pairNear | pairIndex, 0xC0: pairNear, 0xC1: pairNear, 0xC6: pairNear,
+	0x69: pairNear, 0x81: pairNear | pairMove, 0xC7: pairNear | pairMove | pairIndex,
+	0xE8: pairAny, 0xE9: pairAny, 0x0F: pairAny, 0xC5: pairAny, 0xC4: pairAny, 0x62: pairAny,
+	0x05: pairWide, 0x3D: pairWide, 0x68: pairWide, 0xB8: pairWide, 0xB9: pairWide, 0xBA: pairWide, 0xBB: pairWide,
+	0xBC: pairWide, 0xBD: pairWide, 0xBE: pairWide, 0xBF: pairWide,
+}
+
+// secondBits are the bits of a second byte, by mod and r/m of a ModRM byte.
+const (
+	secondNear  = pairAny | pairWide | pairNear
+	secondIndex = pairAny | pairWide | pairIndex
+	secondMove  = pairAny | pairWide | pairMove
+	secondNone  = pairAny | pairWide
+)
+
+// x86Second has the bits of a second byte, by its two highest and three lowest
+// bits.
+var x86Second = [32]uint8{
+	secondNone, secondNone, secondNone, secondNone, secondIndex, secondNear, secondNone, secondNone,
+	secondNone, secondNone, secondNone, secondNone, secondNone, secondNone, secondNone, secondNone,
+	secondIndex, secondIndex, secondIndex, secondIndex, secondIndex, secondIndex, secondIndex, secondIndex,
+	secondMove, secondMove, secondMove, secondMove, secondMove, secondMove, secondMove, secondMove,
+}
+
+// x86Next is the first place from i on and before end where the first two bytes
+// of d allow an operand, or end. d has a byte at end.
+func x86Next(d []byte, i, end int, bits uint8) int {
+	d = d[:end+1]
+	for ; i < end; i++ {
+		if b := d[i+1]; x86First[d[i]]&x86Second[b>>3&0x18|b&7]&bits != 0 {
+			return i
+		}
+	}
+	return end
+}
+
+// x86Bits says which pairs count.
+func x86Bits(wide bool) uint8 {
+	if wide {
+		return 0xFF
+	}
+	return pairAny | pairNear
+}
+
 // x86At finds an operand of the instruction at i of d, whose address is addr:
 // where it begins and of which kind it is, or a negative place.
 func (e *Element) x86At(d []byte, i int, addr uint64, wide bool) (int, Kind) {
@@ -74,8 +138,9 @@ func (e *Element) x86At(d []byte, i int, addr uint64, wide bool) (int, Kind) {
 		}
 		return -1, 0
 	}
-	if op == opModRM1 || op == opModRM4 || !e.mapped(addr+uint64(p+4)+uint64(int64(int32(little.Uint32(b[p:]))))) {
-		if !e.mapped(addr + uint64(p+4+tail) + uint64(int64(int32(little.Uint32(b[p:]))))) {
+	end := addr + uint64(p+4) + uint64(int64(int32(little.Uint32(b[p:]))))
+	if op == opModRM1 || op == opModRM4 || !e.isLoaded(end) {
+		if !e.isLoaded(end + uint64(tail)) {
 			return -1, 0
 		}
 	}
@@ -131,11 +196,16 @@ func indexed(b []byte, p int) int {
 // settled is where reading from place on begins: place itself, or where an
 // operand that lies across it ends. Such an operand begins at first, which is
 // where reading begins if there is none.
-func (s *scanner) settled(place int64) (begin, first int64, k Kind) {
+func (s *scanner) settled(place int64, bits uint8) (begin, first int64, k Kind) {
 	p := max(place-lead, s.g.lo)
 	first = place
 	for p < place && p >= s.from {
-		at, kind := s.e.x86At(s.data, int(p-s.from), s.address(p), s.g.wide)
+		i := int(p - s.from)
+		if i = x86Next(s.data, i, min(int(place-s.from), len(s.data)-1), bits); s.from+int64(i) >= place {
+			break
+		}
+		p = s.from + int64(i)
+		at, kind := s.e.x86At(s.data, i, s.address(p), s.g.wide)
 		if at < 0 {
 			p++
 			continue
@@ -152,22 +222,23 @@ func (s *scanner) settled(place int64) (begin, first int64, k Kind) {
 // x86 reads code in pieces between multiples of restart, each by itself. Where
 // a field lies across one, both pieces agree by [scanner.settled] whose it is.
 func (s *scanner) x86() {
-	end := s.from + int64(len(s.data))
+	bits := x86Bits(s.g.wide)
+	end := s.from + int64(len(s.data)) - 1 // what begins in the last byte is no instruction
 	for piece := s.lo &^ (restart - 1); piece < s.hi; piece += restart {
 		p := s.g.lo
 		if piece > p {
-			begin, first, k := s.settled(piece)
+			begin, first, k := s.settled(piece, bits)
 			if p = begin; first >= piece && first < begin {
 				s.add(first, k, 0)
 			}
 		}
 		p = max(p, s.from)
 		for stop := min(piece+restart, s.hi, end); p < stop; {
-			if x86Ops[s.data[p-s.from]] == opOther {
-				p++
-				continue
+			i := x86Next(s.data, int(p-s.from), int(stop-s.from), bits)
+			if p = s.from + int64(i); p >= stop {
+				break
 			}
-			at, k := s.e.x86At(s.data, int(p-s.from), s.address(p), s.g.wide)
+			at, k := s.e.x86At(s.data, i, s.address(p), s.g.wide)
 			if at < 0 {
 				p++
 				continue
@@ -176,7 +247,7 @@ func (s *scanner) x86() {
 			p = off + 4
 			if p <= piece+restart {
 				s.add(off, k, 0)
-			} else if _, first, _ := s.settled(piece + restart); off < piece+restart && off == first {
+			} else if _, first, _ := s.settled(piece+restart, bits); off < piece+restart && off == first {
 				s.add(off, k, 0)
 			}
 		}

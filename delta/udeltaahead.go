@@ -1,0 +1,383 @@
+package delta
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"runtime"
+	"slices"
+	"sort"
+	"sync"
+
+	"github.com/updraft-ota/updraft/delta/internal/match"
+	"github.com/updraft-ota/updraft/delta/internal/reference"
+)
+
+// leastExecutable is the size of the smallest file whose references are worth
+// looking at, in bytes.
+const leastExecutable = 2 << 10
+
+// executable is one file in an image.
+type executable struct {
+	extents []extent
+	size    int64
+	parsed  *reference.Element
+}
+
+// contents is the file's bytes; a part of image if they lie together there.
+func (x *executable) contents(image []byte) []byte {
+	if len(x.extents) == 1 {
+		return image[x.extents[0].at:x.extents[0].end()]
+	}
+	b := make([]byte, 0, x.size)
+	for _, e := range x.extents {
+		b = append(b, image[e.at:e.end()]...)
+	}
+	return b
+}
+
+// executables finds the files in an image that are executables.
+func executables(image []byte) []executable {
+	var all []executable
+	for at := 0; ; {
+		i := bytes.Index(image[at:], []byte("\x7fELF"))
+		if i < 0 {
+			return all
+		}
+		at += i
+		size, ok := reference.Sniff(bytes.NewReader(image), int64(at), int64(len(image)-at))
+		if !ok || size < leastExecutable {
+			at++
+			continue
+		}
+		b := image[at : int64(at)+size]
+		if e, ok := reference.Parse(bytes.NewReader(b), size); ok {
+			all = append(all, executable{[]extent{{int64(at), size}}, size, e})
+			at += int(size)
+			continue
+		}
+		at++
+	}
+}
+
+// twins are an executable in old and what became of it.
+type twins struct {
+	old, new *executable
+	copied   int64
+	forecast *reference.Forecast
+}
+
+// findCopies finds the copies, and the elements in which references are worth
+// foretelling.
+func (m *udeltaMaker) findCopies(ctx context.Context) (err error) {
+	olds, news := executables(m.old), executables(m.new)
+	if len(olds) == 0 || len(news) == 0 {
+		m.copies, err = match.Find(ctx, m.old, m.new, match.Options{Level: m.level.match})
+		return err
+	}
+	first, err := match.Find(ctx, m.old, m.new, match.Options{Level: m.level.first})
+	if err != nil {
+		return err
+	}
+	pairs := pairUp(olds, news, first)
+	pairs = m.worthwhile(ctx, pairs, first)
+	if len(pairs) == 0 {
+		m.copies, err = match.Find(ctx, m.old, m.new, match.Options{Level: m.level.match})
+		return err
+	}
+	if m.copies, err = m.findAgain(ctx, pairs); err != nil {
+		return err
+	}
+	return m.cutRegions(pairs)
+}
+
+// pairUp says for each executable of new from which one of old most of it was
+// copied.
+func pairUp(olds, news []executable, copies []match.Copy) []*twins {
+	from, to := whereIs(olds), whereIs(news)
+	tally := map[[2]int]int64{}
+	for _, c := range copies {
+		to.each(extent{c.New, c.Length}, func(n int, part extent) {
+			from.each(extent{part.at + c.Old - c.New, part.length}, func(o int, part extent) {
+				tally[[2]int{o, n}] += part.length
+			})
+		})
+	}
+	best := make([]*twins, len(news))
+	keys := make([][2]int, 0, len(tally))
+	for k := range tally {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b [2]int) int { return cmp.Or(cmp.Compare(a[1], b[1]), cmp.Compare(a[0], b[0])) })
+	for _, k := range keys {
+		if n := tally[k]; best[k[1]] == nil || n > best[k[1]].copied {
+			best[k[1]] = &twins{old: &olds[k[0]], new: &news[k[1]], copied: n}
+		}
+	}
+	return slices.DeleteFunc(best, func(p *twins) bool { return p == nil })
+}
+
+// places tells which executable a byte of an image belongs to.
+type places []struct {
+	extent
+	file int
+}
+
+func whereIs(all []executable) places {
+	var p places
+	for i := range all {
+		for _, x := range all[i].extents {
+			p = append(p, struct {
+				extent
+				file int
+			}{x, i})
+		}
+	}
+	sort.Slice(p, func(i, j int) bool { return p[i].at < p[j].at })
+	return p
+}
+
+// each calls do for the parts of x that lie in files.
+func (p places) each(x extent, do func(file int, part extent)) {
+	i := sort.Search(len(p), func(i int) bool { return p[i].end() > x.at })
+	for ; i < len(p) && p[i].at < x.end(); i++ {
+		from, to := max(p[i].at, x.at), min(p[i].end(), x.end())
+		do(p[i].file, extent{from, to - from})
+	}
+}
+
+// regionOf makes the region of all of new, or of a part of it, with the copies
+// in it and the elements of pairs.
+func (m *udeltaMaker) regionOf(at, to int64, copies []match.Copy, pairs []*twins) *udeltaRegion {
+	r := &udeltaRegion{outputAt: at, output: to - at, oldSize: int64(len(m.old))}
+	var recent udeltaDiagonal
+	i := sort.Search(len(copies), func(i int) bool { return copies[i].New+copies[i].Length > at })
+	for done := at; i < len(copies) && copies[i].New < to; i++ {
+		c := copies[i]
+		start, end := max(c.New, at), min(c.New+c.Length, to)
+		r.column[regionGaps] = binary.AppendUvarint(r.column[regionGaps], uint64(start-done))
+		r.column[regionLengths] = binary.AppendUvarint(r.column[regionLengths], uint64(end-start-1))
+		r.column[regionDiagonals] = recent.append(r.column[regionDiagonals], c.Old-c.New)
+		r.ops++
+		done = end
+	}
+	for _, p := range pairs {
+		r.elements = append(r.elements, udeltaElement{old: p.old.extents, new: p.new.extents})
+	}
+	return r
+}
+
+// finishMade is for a region that is made what reading one derives.
+func (r *udeltaRegion) finishMade() error {
+	if err := r.index(); err != nil {
+		return err
+	}
+	return r.sortRuns()
+}
+
+// foretell fills in what is known about the layout of new.
+func (m *udeltaMaker) foretell(r *udeltaRegion, i int, p *twins) (size int64, err error) {
+	e := &r.elements[i]
+	f := &reference.Forecast{}
+	if f.Map, err = reference.NewMap(r.copies(i), e.oldSize()); err != nil {
+		return 0, err
+	}
+	e.layout = p.old.parsed.AppendLayout(nil, p.new.parsed, f.Map)
+	if f.Layout, err = p.old.parsed.ReadLayout(e.layout, f.Map); err != nil {
+		return 0, err
+	}
+	p.forecast = f
+	return p.old.parsed.Memory() + f.Map.Memory(), nil
+}
+
+// worthwhile leaves the pairs in which forecasts are right more often than the
+// bytes of old are.
+func (m *udeltaMaker) worthwhile(ctx context.Context, pairs []*twins, copies []match.Copy) []*twins {
+	r := m.regionOf(0, int64(len(m.new)), copies, pairs)
+	if r.finishMade() != nil {
+		return nil
+	}
+	good := make([]bool, len(pairs))
+	parallel(ctx, len(pairs), func(i int) {
+		p := pairs[i]
+		if _, err := m.foretell(r, i, p); err != nil {
+			return
+		}
+		old, upd := p.old.contents(m.old), p.new.contents(m.new)
+		gain := p.old.parsed.Measure(p.forecast.Layout, p.forecast.Map, old, upd, r.copies(i))
+		good[i] = gain.Forecast-gain.Plain > gain.Fields/64+8
+		if good[i] {
+			p.forecast.Types = reference.NewNumbering(p.old.parsed, old, p.new.parsed, upd)
+		}
+	})
+	var left []*twins
+	for i, p := range pairs {
+		if good[i] {
+			left = append(left, p)
+		}
+	}
+	return left
+}
+
+// parallel calls do for 0 to n-1, on as many goroutines as may run.
+func parallel(ctx context.Context, n int, do func(i int)) {
+	var all sync.WaitGroup
+	next := make(chan int)
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		all.Go(func() {
+			for i := range next {
+				do(i)
+			}
+		})
+	}
+	for i := 0; i < n && ctx.Err() == nil; i++ {
+		next <- i
+	}
+	close(next)
+	all.Wait()
+}
+
+// findAgain finds copies in images in which references are replaced by what
+// they refer to.
+func (m *udeltaMaker) findAgain(ctx context.Context, pairs []*twins) ([]match.Copy, error) {
+	old, freeOld := scratch(len(m.old))
+	defer freeOld()
+	upd, freeNew := scratch(len(m.new))
+	defer freeNew()
+	copy(old, m.old)
+	copy(upd, m.new)
+	slices.SortStableFunc(pairs, func(a, b *twins) int { return cmp.Compare(b.copied, a.copied) })
+	done := map[*executable]bool{}
+	type job struct {
+		x         *executable
+		to, from  []byte
+		forecast  *reference.Forecast
+		low, high int64
+	}
+	var jobs []job
+	for _, p := range pairs {
+		if !done[p.old] {
+			jobs = append(jobs, job{x: p.old, to: old, from: m.old, forecast: p.forecast})
+			done[p.old] = true
+		}
+		jobs = append(jobs, job{x: p.new, to: upd, from: m.new})
+	}
+	// What lies together is cut, so that both processors have something to do.
+	var parts []job
+	for _, j := range jobs {
+		step := j.x.size
+		if len(j.x.extents) == 1 {
+			step = absolutePiece
+		}
+		for ; j.low < j.x.size; j.low += step {
+			j.high = min(j.low+step, j.x.size)
+			parts = append(parts, j)
+		}
+	}
+	parallel(ctx, len(parts), func(i int) {
+		j := parts[i]
+		image := j.x.contents(j.from)
+		if len(j.x.extents) == 1 {
+			x := j.x.extents[0]
+			j.x.parsed.Absolute(j.to[x.at:x.end()], image, j.low, j.high, j.forecast)
+			return
+		}
+		b := make([]byte, len(image))
+		j.x.parsed.Absolute(b, image, j.low, j.high, j.forecast)
+		for _, x := range j.x.extents {
+			b = b[copy(j.to[x.at:x.end()], b):]
+		}
+	})
+	if m.forget != nil {
+		m.forget()
+	}
+	return match.Find(ctx, old, upd, match.Options{Level: m.level.match})
+}
+
+const (
+	absolutePiece = 4 << 20 // of an image, rewritten at a time
+	calmGap       = 4 << 20 // between elements, from here on outside of regions
+	regionOps     = maxRegionOps / 2
+)
+
+// cutRegions cuts new into regions around the elements.
+func (m *udeltaMaker) cutRegions(pairs []*twins) error {
+	m.header.required |= udeltaElements
+	m.header.caps.Map, m.header.caps.Tables = 10, 10
+	slices.SortFunc(pairs, func(a, b *twins) int { return cmp.Compare(a.new.extents[0].at, b.new.extents[0].at) })
+	var news []executable
+	for _, p := range pairs {
+		news = append(news, *p.new)
+	}
+	runs := whereIs(news)
+	for i := 0; i < len(runs); {
+		at := runs[i].at
+		to, in := at, map[int]bool{}
+		for ; i < len(runs); i++ {
+			x := runs[i]
+			if to > at && (x.at-to > calmGap || m.opsIn(at, x.end()) > regionOps || len(in) == maxRegionElements/2) {
+				break
+			}
+			in[x.file] = true
+			to = x.end()
+		}
+		if err := m.addRegions(at, to, pairs, in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// opsIn is how many copies are in a stretch of new.
+func (m *udeltaMaker) opsIn(at, to int64) int {
+	c := m.copies
+	return sort.Search(len(c), func(i int) bool { return c[i].New >= to }) -
+		sort.Search(len(c), func(i int) bool { return c[i].New+c[i].Length > at })
+}
+
+// addRegions adds the region from at to to, in several if it has too many
+// copies for one.
+func (m *udeltaMaker) addRegions(at, to int64, pairs []*twins, in map[int]bool) error {
+	for at < to {
+		end := to
+		if m.opsIn(at, to) > maxRegionOps-1 {
+			c := m.copies
+			i := sort.Search(len(c), func(i int) bool { return c[i].New+c[i].Length > at })
+			end = c[i+maxRegionOps-1].New
+		}
+		var inside []*twins
+		for i, p := range pairs {
+			if in[i] && slices.ContainsFunc(p.new.extents, func(x extent) bool { return x.at < end && x.end() > at }) {
+				inside = append(inside, p)
+			}
+		}
+		r := m.regionOf(at, end, m.copies, inside)
+		if err := r.finishMade(); err != nil {
+			return err
+		}
+		var sizes []int64
+		for i, p := range inside {
+			size, err := m.foretell(r, i, p)
+			if err != nil {
+				return err
+			}
+			sizes = append(sizes, size)
+		}
+		slices.SortFunc(sizes, func(a, b int64) int { return cmp.Compare(b, a) })
+		tables := int64(0)
+		for _, n := range sizes[:min(len(sizes), openElements)] {
+			tables += n
+		}
+		r.column[regionElements] = r.appendElements(nil)
+		raw := 64
+		for _, c := range r.column {
+			raw += len(c)
+		}
+		caps := &m.header.caps
+		caps.Map, caps.Tables = max(caps.Map, logUp(raw+raw/64)), max(caps.Tables, logUp(int(tables)))
+		m.regions = append(m.regions, r)
+		at = end
+	}
+	return nil
+}

@@ -1,0 +1,278 @@
+package delta
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"sort"
+
+	"github.com/updraft-ota/updraft/delta/internal/reference"
+)
+
+// maxElement is how large an element can be on either side, in bytes.
+const maxElement = 1<<32 - 1
+
+// extent is a stretch of a file.
+type extent struct{ at, length int64 }
+
+func (x extent) end() int64 { return x.at + x.length }
+
+// udeltaElement is an executable in old and its counterpart in new. Either may
+// lie in several extents, in the order of its bytes, as files in the image of
+// a file system do. What lies in extents one after the other is the element's
+// own bytes, from 0 on.
+type udeltaElement struct {
+	old, new []extent
+	layout   []byte // see [reference.Element.ReadLayout]
+}
+
+func total(all []extent) (n int64) {
+	for _, x := range all {
+		n += x.length
+	}
+	return n
+}
+
+func (e *udeltaElement) oldSize() int64 { return total(e.old) }
+func (e *udeltaElement) newSize() int64 { return total(e.new) }
+
+// elementRun is an extent of new and the element it belongs to.
+type elementRun struct {
+	extent
+	element int
+	inside  int64 // place in the element of its first byte
+}
+
+// sortRuns lists the extents of new, of which no two may overlap.
+func (r *udeltaRegion) sortRuns() error {
+	for i := range r.elements {
+		inside := int64(0)
+		for _, x := range r.elements[i].new {
+			r.runs = append(r.runs, elementRun{x, i, inside})
+			inside += x.length
+		}
+	}
+	slices.SortFunc(r.runs, func(a, b elementRun) int { return cmp.Compare(a.at, b.at) })
+	for i := 1; i < len(r.runs); i++ {
+		if r.runs[i].at < r.runs[i-1].end() {
+			return fmt.Errorf("two elements have byte %d of the new file", r.runs[i].at)
+		}
+	}
+	return nil
+}
+
+// udeltaStretch is a part of a copy that lies inside of one element on both
+// sides, or in none. It is as long as it can be from where it begins.
+type udeltaStretch struct {
+	element int            // -1 if there is none
+	in      reference.Copy // in bytes of the element
+	from    int64          // of the copy
+	length  int64
+}
+
+func (s *udeltaStretch) to() int64 { return s.from + s.length }
+
+// stretch gives the stretch of op that begins from bytes into it.
+func (r *udeltaRegion) stretch(op udeltaOp, from int64) udeltaStretch {
+	at, old, left := op.new+from, op.old+from, op.length-from
+	s := udeltaStretch{element: -1, from: from, length: left}
+	i := sort.Search(len(r.runs), func(i int) bool { return r.runs[i].end() > at })
+	if i == len(r.runs) {
+		return s
+	}
+	run := r.runs[i]
+	if run.at > at {
+		s.length = min(left, run.at-at)
+		return s
+	}
+	s.length = min(left, run.end()-at)
+	inside, length, ok := r.elements[run.element].inOld(old)
+	s.length = min(s.length, length)
+	if ok {
+		s.element = run.element
+		s.in = reference.Copy{Old: inside, New: run.inside + at - run.at, Length: s.length}
+	}
+	return s
+}
+
+// inOld gives where in the element the byte at a place of old is, and for how
+// many bytes that holds; or for how many it is not in the element.
+func (e *udeltaElement) inOld(at int64) (inside, length int64, ok bool) {
+	length = maxUdeltaFile
+	for _, x := range e.old {
+		switch {
+		case at >= x.end():
+		case at >= x.at:
+			return inside + at - x.at, x.end() - at, true
+		default:
+			length = min(length, x.at-at)
+		}
+		inside += x.length
+	}
+	return 0, length, false
+}
+
+// copies gives all copies inside an element, in order of new.
+func (r *udeltaRegion) copies(element int) iter.Seq[reference.Copy] {
+	return func(yield func(reference.Copy) bool) {
+		from, to := int64(maxUdeltaFile), int64(0)
+		for _, x := range r.elements[element].new {
+			from, to = min(from, x.at), max(to, x.end())
+		}
+		ops := r.opsAt(from)
+		for {
+			op, err := ops.next()
+			if err != nil || op.length == 0 || op.new >= to {
+				return // index has found all errors
+			}
+			if op.new+op.length <= from {
+				continue
+			}
+			for at := int64(0); at < op.length; {
+				s := r.stretch(op, at)
+				if s.element == element && !yield(s.in) {
+					return
+				}
+				at = s.to()
+			}
+		}
+	}
+}
+
+// extentReader is a file that lies in extents of another. It is for one
+// goroutine.
+type extentReader struct {
+	file   io.ReaderAt
+	all    []extent
+	failed error // of file, the last one
+}
+
+// ReadAt reads across extents.
+func (r *extentReader) ReadAt(p []byte, at int64) (n int, err error) {
+	for _, x := range r.all {
+		if at >= x.length {
+			at -= x.length
+			continue
+		}
+		k := int(min(int64(len(p)-n), x.length-at))
+		if err := readAt(r.file, p[n:n+k], x.at+at); err != nil {
+			r.failed = err
+			return n, err
+		}
+		n += k
+		if n == len(p) {
+			return n, nil
+		}
+		at = 0
+	}
+	return n, io.EOF
+}
+
+const (
+	openElements = 4 // at a time
+	// workFactor is how many bytes of elements may be opened for each byte of
+	// old and new: opening one reads parts of it.
+	workFactor = 4
+	// elementCost is what opening any element counts at the least.
+	elementCost = 4 << 10
+)
+
+// openElement is an element with all that its references need.
+type openElement struct {
+	region  *udeltaRegion
+	element int
+	parsed  *reference.Element
+	layout  *reference.Layout
+	places  *reference.Map
+	file    io.ReaderAt
+	size    int64 // memory
+	used    int64 // by the clock of elements
+}
+
+// open reads what the references of an element need.
+func (r *udeltaRegion) open(element int, old io.ReaderAt) (*openElement, error) {
+	e := &r.elements[element]
+	file := &extentReader{file: old, all: e.old}
+	o := &openElement{region: r, element: element, file: file}
+	var ok bool
+	o.parsed, ok = reference.Parse(file, e.oldSize())
+	if file.failed != nil {
+		return nil, file.failed // it may have been taken for the end of something
+	}
+	if !ok {
+		return nil, fmt.Errorf("the element at %d of the old file is no executable that is understood", e.old[0].at)
+	}
+	var err error
+	if o.places, err = reference.NewMap(r.copies(element), e.oldSize()); err != nil {
+		return nil, err
+	}
+	if o.layout, err = o.parsed.ReadLayout(e.layout, o.places); err != nil {
+		return nil, err
+	}
+	o.size = o.parsed.Memory() + o.places.Memory()
+	return o, nil
+}
+
+// elements keeps the last elements open, and makes copies inside them.
+type elements struct {
+	old    io.ReaderAt
+	copier *reference.Copier
+	all    []*openElement
+	inUse  *openElement
+	clock  int64
+	work   int64 // bytes of elements that may still be opened
+	limit  int64 // memory of all that are open
+	most   int64 // memory that was in use at a time
+}
+
+func newElements(h *udeltaHeader, old io.ReaderAt) *elements {
+	return &elements{old: old, copier: reference.NewCopier(), work: workFactor * (h.oldSize + h.newSize), limit: 1 << h.caps.Tables}
+}
+
+// use makes an element the one that copies are about.
+func (x *elements) use(r *udeltaRegion, element int) error {
+	if o := x.inUse; o != nil && o.region == r && o.element == element {
+		return nil
+	}
+	o, err := x.find(r, element)
+	if err != nil {
+		return err
+	}
+	x.clock++
+	o.used, x.inUse = x.clock, o
+	x.copier.Use(uint64(element), o.parsed, o.layout, o.places, o.file)
+	return nil
+}
+
+func (x *elements) find(r *udeltaRegion, element int) (*openElement, error) {
+	for _, o := range x.all {
+		if o.region == r && o.element == element {
+			return o, nil
+		}
+	}
+	x.all = slices.DeleteFunc(x.all, func(o *openElement) bool { return o.region != r })
+	if len(x.all) == openElements {
+		last := slices.MinFunc(x.all, func(a, b *openElement) int { return cmp.Compare(a.used, b.used) })
+		x.all = slices.DeleteFunc(x.all, func(o *openElement) bool { return o == last })
+	}
+	x.inUse = nil
+	if x.work -= max(r.elements[element].oldSize(), elementCost); x.work < 0 {
+		return nil, errors.New("elements are opened more often than the files are large")
+	}
+	o, err := r.open(element, x.old)
+	if err != nil {
+		return nil, err
+	}
+	size := o.size
+	for _, o := range x.all {
+		size += o.size
+	}
+	if x.most = max(x.most, size); size > x.limit {
+		return nil, fmt.Errorf("open elements take %d bytes, the header allows %d", size, x.limit)
+	}
+	x.all = append(x.all, o)
+	return o, nil
+}
