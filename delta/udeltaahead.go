@@ -206,7 +206,7 @@ func (m *udeltaMaker) worthwhile(ctx context.Context, pairs []*twins, copies []m
 		}
 		old, upd := p.old.contents(m.old), p.new.contents(m.new)
 		gain := p.old.parsed.Measure(p.forecast.Layout, p.forecast.Map, old, upd, r.copies(i))
-		good[i] = gain.Forecast-gain.Plain > gain.Fields/64+8
+		good[i] = gain.Fields-gain.Plain > 16 && gain.Forecast >= gain.Plain
 		if good[i] {
 			p.forecast.Types = reference.NewNumbering(p.old.parsed, old, p.new.parsed, upd)
 		}

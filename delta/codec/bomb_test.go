@@ -148,7 +148,7 @@ func TestMemory(t *testing.T) {
 		{"gzip", gzipMemory},
 		{"zstd", zstdOverhead + 8<<20},
 		{"xz", xzOverhead + 1<<20},
-		{"lz4", lz4Overhead + 12<<20},
+		{"lz4", lz4Overhead + 8<<20},
 	} {
 		file := pack(t, tt.codec, want)
 		c := lookup(t, tt.codec)

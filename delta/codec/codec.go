@@ -35,7 +35,7 @@
 //     dictionary that the block declares, or as much as can come out if that
 //     is less, and 512 KiB. A file made with --check=none has no checksum.
 //   - lz4: frames of the LZ4 frame format, not the legacy one. Skippable
-//     frames are passed over. Needs three blocks, so at most 12.5 MiB.
+//     frames are passed over. Needs two blocks, so at most 8.2 MiB.
 //     Content and blocks need not have a checksum. Dictionaries are not
 //     supported.
 //   - bzip2: streams with a CRC-32 for each block. Needs 4 MiB.

@@ -3,7 +3,6 @@ package codec
 import (
 	"encoding/binary"
 	"io"
-	"slices"
 )
 
 // The LZ4 frame format 1.6.4.
@@ -128,6 +127,9 @@ func (d *lz4Decoder) begin(flags, blocks byte) error {
 	if err := fits(2*int64(d.block)+lz4Overhead, d.limits); err != nil {
 		return err
 	}
+	if room := d.block + lz4History; room > cap(d.out) {
+		d.out = make([]byte, 0, room)
+	}
 	d.out, d.given = d.out[:0], 0
 	return nil
 }
@@ -163,7 +165,10 @@ func (d *lz4Decoder) unpack() error {
 	if size == 0 || int64(size) > int64(d.block) {
 		return corruptf("a block of %d bytes in a frame whose blocks have 1 to %d", size, d.block)
 	}
-	d.packed = slices.Grow(d.packed[:0], int(size))[:size]
+	if int(size) > cap(d.packed) {
+		d.packed = make([]byte, size)
+	}
+	d.packed = d.packed[:size]
 	if err := d.src.full(d.packed); err != nil {
 		return err
 	}
@@ -174,9 +179,9 @@ func (d *lz4Decoder) unpack() error {
 	}
 	d.given = 0
 	if d.flags&lz4Independent == 0 {
-		d.given = copy(d.out[:cap(d.out)], d.out[max(0, len(d.out)-lz4History):])
+		d.given = copy(d.out, d.out[max(0, len(d.out)-lz4History):])
 	}
-	d.out = slices.Grow(d.out[:d.given], d.block)
+	d.out = d.out[:d.given]
 	if stored {
 		d.out = append(d.out, d.packed...)
 	} else {

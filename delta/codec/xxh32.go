@@ -2,6 +2,7 @@ package codec
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 )
 
@@ -35,8 +36,7 @@ func sumXXH32(b []byte) uint32 {
 }
 
 func (h *xxh32) reset() {
-	var zero uint32 // the sums wrap, which constants may not
-	*h = xxh32{lanes: [4]uint32{zero + xxhPrime1 + xxhPrime2 - 1<<32, xxhPrime2, 0, zero - xxhPrime1}}
+	*h = xxh32{lanes: [4]uint32{(xxhPrime1 + xxhPrime2) & math.MaxUint32, xxhPrime2, 0, 1<<32 - xxhPrime1}}
 }
 
 func (h *xxh32) add(b []byte) {

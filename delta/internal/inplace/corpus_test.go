@@ -28,21 +28,16 @@ func TestCorpus(t *testing.T) {
 			for _, batch := range []int64{1 << 20, 4 << 20, 8 << 20} {
 				s := Shape{Size: int64(len(new)), Block: block, Batch: batch / block}
 				start := time.Now()
-				p, err := Order(context.Background(), copies, s)
+				p, err := Order(context.Background(), copies, s, unchanged(pair{old: old, new: new}, block))
 				if err != nil {
 					t.Fatal(err)
 				}
 				took := time.Since(start)
-				pieces, runs := 0, 0
-				for k := range p.Batches {
-					runs += len(p.Batches[k])
-					pieces += len(p.Copies(k))
-				}
 				if p.Lost > p.Copied {
 					t.Errorf("%d of %d bytes lost", p.Lost, p.Copied)
 				}
 				t.Logf("%-14s block %3d K batch %2d M: copies %d -> %d, %d batches, %d runs, lost %d moved %d of %d, %v",
-					name, block>>10, batch>>20, len(copies), pieces, len(p.Batches), runs, p.Lost, p.Moved, p.Copied, took)
+					name, block>>10, batch>>20, len(copies), p.Pieces, len(p.Batches), p.Runs, p.Lost, p.Moved, p.Copied, took)
 			}
 		}
 	}

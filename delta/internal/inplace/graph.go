@@ -24,8 +24,9 @@ type graph struct {
 // of its own place is not in it, nor what no block overwrites.
 //
 // Nor is what stays: a stretch that a copy takes from its own place is there
-// before and after, but for the bytes that change in it.
-func newGraph(copies []match.Copy, s Shape) graph {
+// before and after, but for the bytes that change in it. Blocks that are not
+// written read nothing.
+func newGraph(copies []match.Copy, s Shape, written func(block int64) bool) graph {
 	n := int(s.Blocks())
 	g := graph{make([][]edge, n), make([][]edge, n)}
 	stays := staying(copies)
@@ -60,7 +61,7 @@ func newGraph(copies []match.Copy, s Shape) graph {
 				done = block
 			}
 			step := min(left, s.Block-c.New%s.Block, s.Block-c.Old%s.Block)
-			if place != block && c.Old < s.Size {
+			if place != block && c.Old < s.Size && written(block) && written(place) {
 				if moved := step - stays.covered(c.Old, c.Old+step); moved > 0 {
 					found = append(found, edge{int32(place), int32(moved)})
 				}

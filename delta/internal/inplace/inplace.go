@@ -1,8 +1,8 @@
 // Package inplace replaces an old image by a new one in the same place, where
 // there is no room for both.
 //
-// The new image is cut into blocks, and the blocks are put into batches. A
-// batch is made from the region as the batches before it left it, and all of
+// The new image is cut into blocks, and those that differ from what stands in
+// their place are put into batches. A batch is made from the region as the batches before it left it, and all of
 // it is made before any of it is written. So nothing within a batch destroys
 // what the batch reads; a later batch reads what is left of the old image, and
 // what is new already.
@@ -23,7 +23,6 @@
 package inplace
 
 import (
-	"errors"
 	"fmt"
 	"io"
 )
@@ -120,15 +119,5 @@ func (s *Seen) Add(batch []Run) error {
 	return nil
 }
 
-// All says whether each block was in a batch, and tells one that was not.
-func (s *Seen) All() error {
-	if s.count == s.shape.Blocks() {
-		return nil
-	}
-	for i := range s.shape.Blocks() {
-		if s.bits[i/64]&(1<<(i%64)) == 0 {
-			return fmt.Errorf("block %d is in no batch", i)
-		}
-	}
-	return errors.New("blocks are in no batch")
-}
+// Count is how many blocks were noted.
+func (s *Seen) Count() int64 { return s.count }

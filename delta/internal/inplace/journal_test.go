@@ -71,7 +71,7 @@ var cuts = []disk.Cut{disk.Kill, disk.Power, disk.PowerTorn}
 // TestEveryCut stops the machine at every write and sync of an update, in each
 // way, and once more at every one of the update that goes on after it.
 func TestEveryCut(t *testing.T) {
-	for _, p := range pairs(90_000) {
+	for _, p := range pairs(70_000) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			u := makeUpdate(t, p, MinBlock, 7)
@@ -137,7 +137,7 @@ func again(t *testing.T, d *disk.Forgetful, u *update, after string) {
 // again without a restart, and that is cut at every call: what a failed sync
 // has lost must not be taken for durable.
 func TestEveryFault(t *testing.T) {
-	for _, p := range pairs(90_000) {
+	for _, p := range pairs(70_000) {
 		switch p.name {
 		case "inserted in front", "halves swapped", "shifted both ways":
 		default:
@@ -189,7 +189,7 @@ func TestEveryFault(t *testing.T) {
 // A journal of another update is not taken for one's own, and neither is one
 // whose record or pieces are damaged.
 func TestWhatIsNotARecord(t *testing.T) {
-	p := pairs(90_000)[3]
+	p := pairs(70_000)[3]
 	u := makeUpdate(t, p, MinBlock, 2)
 	d := machine(t, &u)
 	d.Before = disk.StopAt(d.Calls() + 20)

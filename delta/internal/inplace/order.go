@@ -10,7 +10,9 @@ import (
 
 // Order puts the blocks of a new image into batches, so that few of the bytes
 // that copies read are destroyed before that. Copies are as match.Find gives
-// them. The batches are the same on every run.
+// them. The batches are the same on every run. Blocks of which stays says that
+// the old image has the same bytes in that place are in no batch; nil means
+// that there are none.
 //
 // Blocks whose places nobody needs any more come first, in rising order; that
 // alone is right for everything that has moved one way. Where blocks need each
@@ -19,20 +21,24 @@ import (
 // destroyed. Only circles that do not fit into a batch lose bytes.
 //
 // It takes O(n log n) steps for n copies and blocks.
-func Order(ctx context.Context, copies []match.Copy, s Shape) (*Plan, error) {
+func Order(ctx context.Context, copies []match.Copy, s Shape, stays func(block int64) bool) (*Plan, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
-	g := newGraph(copies, s)
-	o := orderer{shape: s, graph: g, score: make([]int64, s.Blocks()), at: make([]int32, s.Blocks())}
-	for block, readers := range g.readers {
+	o := orderer{shape: s, score: make([]int64, s.Blocks()), at: make([]int32, s.Blocks())}
+	for i := range o.at {
+		if stays != nil && stays(int64(i)) {
+			o.at[i] = -1
+			continue
+		}
+		o.at[i] = int32(len(o.heap))
+		o.heap = append(o.heap, int32(i))
+	}
+	o.graph = newGraph(copies, s, func(block int64) bool { return o.at[block] >= 0 })
+	for block, readers := range o.graph.readers {
 		for _, e := range readers {
 			o.score[block] += int64(e.bytes)
 		}
-	}
-	o.heap = make([]int32, s.Blocks())
-	for i := range o.heap {
-		o.heap[i], o.at[i] = int32(i), int32(i)
 	}
 	for i := len(o.heap)/2 - 1; i >= 0; i-- {
 		o.down(i)
@@ -57,7 +63,7 @@ type orderer struct {
 	// and that are lost to it if it does not get into the current batch.
 	score []int64
 	heap  []int32 // blocks not yet written, lowest score first, then lowest number
-	at    []int32 // by block: its place in heap; -1 once it was written
+	at    []int32 // by block: its place in heap; -1 if it need not be written any more
 }
 
 // batch fills a batch.

@@ -84,7 +84,8 @@ func makeUpdate(t *testing.T, p pair, block, batch int64) update {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := Order(context.Background(), copies, Shape{Size: int64(len(p.new)), Block: block, Batch: batch})
+	plan, err := Order(context.Background(), copies, Shape{Size: int64(len(p.new)), Block: block, Batch: batch},
+		unchanged(p, block))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +115,14 @@ func makeUpdate(t *testing.T, p pair, block, batch int64) update {
 		t.Fatal("the batches do not make the new image")
 	}
 	return u
+}
+
+// unchanged says which blocks are the same in both images.
+func unchanged(p pair, block int64) func(int64) bool {
+	return func(i int64) bool {
+		from, to := i*block, min((i+1)*block, int64(len(p.new)))
+		return to <= int64(len(p.old)) && bytes.Equal(p.old[from:to], p.new[from:to])
+	}
 }
 
 // make gives the bytes of a step, from the region.

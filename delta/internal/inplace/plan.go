@@ -2,6 +2,7 @@ package inplace
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"sort"
 
@@ -13,15 +14,17 @@ type Plan struct {
 	Shape
 	// Batches are the blocks of each batch, as runs in rising order.
 	Batches [][]Run
-	// Copied is how many bytes copies stand for, of those that were given;
-	// Moved how many of them are taken from where the new image has them
-	// already; Lost how many are destroyed too soon.
+	// Copied is how many bytes of all batches are in copies as they were
+	// given; Moved how many of them are taken from where the new image has
+	// them already; Lost how many are destroyed too soon.
 	Copied, Moved, Lost int64
+	// Pieces is how many copies the batches have, Runs how many runs.
+	Pieces, Runs int64
 
 	oldSize int64
 	copies  []match.Copy
 	byOld   []match.Copy // copies, cut where a block of the new image ends
-	batchOf []int32      // by block
+	batchOf []int32      // by block; never for one that is in no batch
 }
 
 const (
@@ -31,11 +34,17 @@ const (
 	// heirs is how many copies of the same stretch are looked at for one
 	// that was made already.
 	heirs = 32
+
+	never = math.MaxInt32
 )
 
 func newPlan(copies []match.Copy, s Shape, batches [][]Run) *Plan {
 	p := &Plan{Shape: s, Batches: batches, copies: copies, batchOf: make([]int32, s.Blocks())}
+	for i := range p.batchOf {
+		p.batchOf[i] = never
+	}
 	for k, batch := range batches {
+		p.Runs += int64(len(batch))
 		for _, r := range batch {
 			for i := r.First; i < r.First+r.Count; i++ {
 				p.batchOf[i] = int32(k)
@@ -53,15 +62,20 @@ func newPlan(copies []match.Copy, s Shape, batches [][]Run) *Plan {
 	slices.SortFunc(p.byOld, func(a, b match.Copy) int {
 		return cmp.Or(cmp.Compare(a.Old, b.Old), cmp.Compare(a.New, b.New))
 	})
+	for k := range batches {
+		list := p.list(k)
+		p.Pieces += int64(len(list.copies))
+		p.Copied, p.Moved, p.Lost = p.Copied+list.given, p.Moved+list.moved, p.Lost+list.lost
+	}
 	return p
 }
 
 // Copies gives the copies of a batch, in order. Old is a place in the region
 // as it stands before the batch, New one in the batch: of its bytes in the
-// order of its runs. They must be asked for once each, in order, for the
-// figures of the plan to be right.
-func (p *Plan) Copies(batch int) []match.Copy {
-	var out copyList
+// order of its runs.
+func (p *Plan) Copies(batch int) []match.Copy { return p.list(batch).copies }
+
+func (p *Plan) list(batch int) (out copyList) {
 	base := int64(0)
 	for _, r := range p.Batches[batch] {
 		from, to := p.Span(r)
@@ -72,14 +86,14 @@ func (p *Plan) Copies(batch int) []match.Copy {
 				c.Old, c.New, c.Length = c.Old+early, from, c.Length-early
 			}
 			c.Length = min(c.Length, to-c.New)
-			p.Copied += c.Length
+			out.given += c.Length
 			c.New += base - from
 			out.floor = min(shortest, p.copies[i].Length)
 			p.keep(&out, c, batch)
 		}
 		base += to - from
 	}
-	return out.copies
+	return out
 }
 
 // keep adds to out what can still be read of c.
@@ -105,12 +119,12 @@ func (p *Plan) inherit(out *copyList, c match.Copy, batch int) int64 {
 		h := p.byOld[i]
 		h.Old, h.New, h.Length = c.Old, h.New+c.Old-h.Old, h.Length-(c.Old-h.Old)
 		h.Length = min(h.Length, c.Length, p.oldSize-h.New)
-		if h.Length > best.Length && int(p.batchOf[h.New/p.Block]) < batch {
+		if h.Length > best.Length && p.there(h, batch) {
 			best = h
 		}
 	}
 	if best.Length > 0 {
-		p.Moved += best.Length
+		out.moved += best.Length
 		out.add(match.Copy{Old: best.New, New: c.New, Length: best.Length})
 		return best.Length
 	}
@@ -118,8 +132,14 @@ func (p *Plan) inherit(out *copyList, c match.Copy, batch int) int64 {
 	if next < len(p.byOld) {
 		n = min(n, p.byOld[next].Old-c.Old)
 	}
-	p.Lost += n
+	out.lost += n
 	return n
+}
+
+// there says whether what h makes is in the region before a batch.
+func (p *Plan) there(h match.Copy, batch int) bool {
+	k := p.batchOf[h.New/p.Block]
+	return int(k) < batch || k == never
 }
 
 // copyList joins copies that go on where the one before ended.
@@ -127,6 +147,8 @@ type copyList struct {
 	copies []match.Copy
 	floor  int64 // what a copy has at least
 	least  int64 // the floor of the last one
+
+	given, moved, lost int64 // bytes
 }
 
 func (l *copyList) add(c match.Copy) {

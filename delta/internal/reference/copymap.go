@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"sort"
 )
 
 const (
@@ -164,9 +163,13 @@ func (m *Map) at(off int64) int64 {
 		return off
 	}
 	page := off >> pageBits
-	lo, hi := int(m.pages[page]), int(m.pages[page+1])
-	if hi > lo {
-		lo += sort.Search(hi-lo, func(i int) bool { return int64(m.parts[lo+i+1].old) > off })
+	lo, hi := m.pages[page], m.pages[page+1]
+	for lo < hi { // the last part that begins at or before off
+		if mid := (lo + hi + 1) / 2; int64(m.parts[mid].old) <= off {
+			lo = mid
+		} else {
+			hi = mid - 1
+		}
 	}
 	p := m.parts[lo]
 	return off - int64(p.old) + int64(p.new)

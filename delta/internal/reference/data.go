@@ -2,7 +2,7 @@ package reference
 
 // words finds addresses among the aligned words of 8 bytes.
 func (s *scanner) words(k Kind) {
-	for p := s.word(s.lo); p < s.hi; p += 8 {
+	for p := s.word(s.lo - 7); p < s.hi; p += 8 {
 		if s.isAddress(p) {
 			s.add(p, k, 0)
 			continue

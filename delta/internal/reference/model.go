@@ -186,7 +186,11 @@ func (m *model) correct(l link, g *guess, first, a, b uint64, state int, actual 
 // place is where the memory of target v is, and what tells it from others that
 // share the place.
 func (m *model) place(v uint64, k Kind) (slot uint32, tag uint16) {
-	h := (v ^ m.salt ^ k.space()<<62) * 0x9E3779B97F4A7C15
+	salt := m.salt
+	if k.space() == numbers {
+		salt = 0 // types of a kernel have one number in all of its modules
+	}
+	h := (v ^ salt ^ k.space()<<62) * 0x9E3779B97F4A7C15
 	return uint32(h >> (64 - cacheBits)), uint16(h >> (48 - cacheBits))
 }
 

@@ -1,14 +1,12 @@
 package reference
 
-import "sort"
-
 const (
 	// Margin is how many bytes past a field's start may decide about it.
 	Margin = 64
 	// restart is where reading of x86 code begins anew, so that any part of
 	// old can be read by itself; lead is how many bytes before it are read to
 	// find the end of an instruction that lies across it.
-	restart = 512
+	restart = 128
 	lead    = 16
 	// behind is how far before a field its surroundings may decide about it.
 	behind = 48
@@ -40,7 +38,15 @@ func (e *Element) Window(lo, hi int64) (from, to int64) {
 
 // regionAt is the index of the first region that ends after off.
 func (e *Element) regionAt(off int64) int {
-	return sort.Search(len(e.regions), func(i int) bool { return e.regions[i].hi > off })
+	lo, hi := 0, len(e.regions)
+	for lo < hi {
+		if mid := int(uint(lo+hi) / 2); e.regions[mid].hi > off {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	return lo
 }
 
 // Scan appends to fields those that start from lo on and before hi, in order.
