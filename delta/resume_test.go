@@ -35,33 +35,38 @@ func TestResume(t *testing.T) {
 	old := randomBytes(rnd, 60_000)
 	upd := mutated(rnd, old, 50_000)
 	f := lookup(t, "udelta")
-	for what, tt := range map[string]struct{ upd, patch []byte }{
-		"one frame":      {upd, mustMake(t, f, old, upd, Default)},
-		"several frames": {upd, makeSmall(t, old, upd)},
-		"identical":      {old, makeSmall(t, old, old)},
-		"empty":          {nil, makeSmall(t, old, nil)},
+	oldImage, updImage := images()
+	for what, tt := range map[string]struct{ old, upd, patch []byte }{
+		"one frame":      {old, upd, mustMake(t, f, old, upd, Default)},
+		"several frames": {old, upd, makeSmall(t, old, upd)},
+		"identical":      {old, old, makeSmall(t, old, old)},
+		"empty":          {old, nil, makeSmall(t, old, nil)},
+		"elements":       {oldImage, updImage, makeSmall(t, oldImage, updImage)},
 	} {
 		t.Run(what, func(t *testing.T) {
-			sections := map[int64]bool{}
-			limits := Limits{Size: int64(len(tt.upd)), Frame: func(at int64) { sections[at] = true }}
+			old := tt.old
+			sections, maps := map[int64]bool{}, map[int64]bool{0: true}
+			limits := Limits{Size: int64(len(tt.upd)), Frame: func(at int64) { sections[at] = true }, Kept: func(at int64) { maps[at] = true }}
 			r, err := f.NewReader(t.Context(), bytes.NewReader(old), int64(len(old)), bytes.NewReader(tt.patch), limits)
 			if err != nil {
 				t.Fatal(err)
 			}
 			all := marks(t, r, func() int { return 1 + rnd.IntN(3000) })
 			r.Close()
-			limits.Frame = nil
+			limits.Frame, limits.Kept = nil, nil
+			inMaps := false
 			for _, pos := range all {
-				if !sections[pos.Patch] {
+				if !sections[pos.Patch] || !maps[pos.Map.At] {
 					t.Fatalf("position %d is at %d of the patch, where no section was announced", pos.Output, pos.Patch)
 				}
-				patch := bytes.NewReader(tt.patch[pos.Patch:])
+				inMaps = inMaps || pos.Map.Length > 0
+				patch := io.MultiReader(bytes.NewReader(tt.patch[pos.Map.At:][:pos.Map.Length]), bytes.NewReader(tt.patch[pos.Patch:]))
 				r, err := f.Resume(t.Context(), bytes.NewReader(old), int64(len(old)), patch, pos, limits)
 				if err != nil {
 					t.Fatalf("at %d: %v", pos.Output, err)
 				}
 				again, err := r.(Marker).Mark()
-				if err != nil || again.Output != pos.Output || again.Patch != pos.Patch || !bytes.Equal(again.State, pos.State) {
+				if err != nil || again.Output != pos.Output || again.Patch != pos.Patch || again.Map != pos.Map || !bytes.Equal(again.State, pos.State) {
 					t.Errorf("at %d: marked again: %d, %d, %v", pos.Output, again.Output, again.Patch, err)
 				}
 				got, err := io.ReadAll(r)
@@ -69,6 +74,9 @@ func TestResume(t *testing.T) {
 					t.Errorf("at %d: %d bytes, %v, want %d", pos.Output, len(got), err, len(tt.upd)-int(pos.Output))
 				}
 				r.Close()
+			}
+			if inMaps != (what == "elements") {
+				t.Errorf("positions inside of regions: %v", inMaps)
 			}
 			last := all[len(all)-1]
 			if last.Output != int64(len(tt.upd)) {

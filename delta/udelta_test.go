@@ -106,12 +106,18 @@ func TestUdeltaDamage(t *testing.T) {
 	old := randomBytes(r, 5000)
 	upd := mutated(r, old, 4000)
 	f := lookup(t, "udelta")
-	for what, tt := range map[string]struct{ upd, patch []byte }{
-		"one frame":      {upd, mustMake(t, f, old, upd, Default)},
-		"several frames": {upd, makeSmall(t, old, upd)},
-		"identical":      {old, makeSmall(t, old, old)},
-		"empty":          {nil, makeSmall(t, old, nil)},
+	oldProgram, updProgram := programs(60)
+	for what, tt := range map[string]struct{ old, upd, patch []byte }{
+		"one frame":      {old, upd, mustMake(t, f, old, upd, Default)},
+		"several frames": {old, upd, makeSmall(t, old, upd)},
+		"identical":      {old, old, makeSmall(t, old, old)},
+		"empty":          {old, nil, makeSmall(t, old, nil)},
+		"elements":       {oldProgram, updProgram, mustMake(t, f, oldProgram, updProgram, Default)},
 	} {
+		old := tt.old
+		if info, err := Inspect(bytes.NewReader(tt.patch)); err != nil || (info.Elements > 0) != (what == "elements") {
+			t.Fatalf("%s: %d elements, %v", what, info.Elements, err)
+		}
 		limits := Limits{Size: int64(len(tt.upd))}
 		for i := range tt.patch {
 			if _, err := apply(t.Context(), f, old, tt.patch[:i], limits); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), fmt.Sprintf("byte %d: the patch ends early", i)) {

@@ -97,22 +97,23 @@ type udeltaMaker struct {
 func (m *udeltaMaker) oldFile() io.ReaderAt { return bytes.NewReader(m.old) }
 
 func (m *udeltaMaker) run(ctx context.Context) error {
-	m.header = udeltaHeader{minor: udeltaMinor, oldSize: int64(len(m.old)), newSize: int64(len(m.new))}
-	var sums sync.WaitGroup
-	sums.Go(func() { m.header.oldSum = sha256.Sum256(m.old) })
-	sums.Go(func() { m.header.newSum = sha256.Sum256(m.new) })
-	same := bytes.Equal(m.old, m.new)
-	var err error
-	if same {
+	m.sums()
+	if bytes.Equal(m.old, m.new) {
 		m.header.required = udeltaIdentical
-	} else {
-		err = m.findCopies(ctx)
-	}
-	sums.Wait()
-	if err != nil {
+	} else if err := m.findCopies(ctx); err != nil {
 		return err
 	}
 	return m.patch(ctx)
+}
+
+// sums begins the header.
+func (m *udeltaMaker) sums() {
+	h := &m.header
+	h.minor, h.oldSize, h.newSize = udeltaMinor, int64(len(m.old)), int64(len(m.new))
+	var sums sync.WaitGroup
+	sums.Go(func() { h.oldSum = sha256.Sum256(m.old) })
+	sums.Go(func() { h.newSum = sha256.Sum256(m.new) })
+	sums.Wait()
 }
 
 // patch writes the patch that makes new by copies.

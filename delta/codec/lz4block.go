@@ -47,10 +47,8 @@ func unpackLZ4(dst []byte, start int, src []byte) (int, error) {
 		switch {
 		case distance == 0 || distance > at || n > len(dst)-at:
 			return 0, corruptf("a match of %d bytes, %d bytes back, passes a block at its byte %d", n, distance, at-start)
-		case n <= 2*lz4Stride && distance >= lz4Stride && len(dst)-at >= 2*lz4Stride:
-			from, to := dst[at-distance:], dst[at:]
-			*(*[lz4Stride]byte)(to) = [lz4Stride]byte(from)
-			*(*[lz4Stride]byte)(to[lz4Stride:]) = [lz4Stride]byte(from[lz4Stride:])
+		case n <= lz4Stride && distance >= lz4Stride && len(dst)-at >= lz4Stride:
+			*(*[lz4Stride]byte)(dst[at:]) = [lz4Stride]byte(dst[at-distance:])
 			at += n
 		default:
 			at = repeatLZ4(dst, at, distance, n)

@@ -50,11 +50,11 @@ const inodeUninit = 0x1
 // system with bigalloc, or a feature that is not known, yields nothing. A
 // journal that was not played back is ignored.
 func Ext4(image []byte, least int64) iter.Seq[[]Extent] {
-	return func(yield func([]Extent) bool) {
+	return whole(func(yield func([]Extent) bool) {
 		if v, ok := openVolume(image); ok {
 			v.files(least)(yield)
 		}
-	}
+	})
 }
 
 // volume is a file system. Numbers of blocks are below 2^48 and sizes of blocks
@@ -148,7 +148,7 @@ func (v *volume) bytes(block, n uint64) []byte {
 	return v.image[block*v.blockSize : (block+n)*v.blockSize]
 }
 
-// files is Ext4. It can be used once.
+// files yields files with and without holes. It can be used once.
 func (v *volume) files(least int64) iter.Seq[[]Extent] {
 	return func(yield func([]Extent) bool) {
 		for group := range v.groups {
@@ -233,9 +233,17 @@ func (v *volume) inodes(group uint64, descriptor []byte) iter.Seq[[]byte] {
 		}
 		all := v.bytes(table, blocks)
 		for i := range count {
-			if group*v.groupInodes+i+1 >= v.firstInode && !yield(all[i*v.inodeSize:][:v.inodeSize]) {
+			if !v.reserved(group*v.groupInodes+i+1) && !yield(all[i*v.inodeSize:][:v.inodeSize]) {
 				return
 			}
 		}
 	}
+}
+
+// reserved tells whether an inode is the file system's own: the journal and
+// others of fixed numbers, quotas of projects, the list of orphans.
+func (v *volume) reserved(number uint64) bool {
+	return number < v.firstInode ||
+		number == uint64(little.Uint32(v.super[0x26C:])) || // s_prj_quota_inum
+		number == uint64(little.Uint32(v.super[0x280:])) // s_orphan_file_inum
 }

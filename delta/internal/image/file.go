@@ -16,7 +16,7 @@ const (
 	treeMagic    = 0xF30A
 	treeEntry    = 12 // bytes, of the header as well
 	maxTreeDepth = 5
-	maxWritten   = 32768 // blocks; an extent with more was never written
+	maxWritten   = 32768 // blocks; what an extent has more was never written
 )
 
 // file gives the extents of an inode, or nil if it is to be left out.
@@ -37,7 +37,11 @@ func (v *volume) file(inode []byte, least int64) []Extent {
 	if flags&flagExtents != 0 {
 		read = w.extentTree
 	}
-	if !read(root) || !w.done() {
+	if !read(root) {
+		return nil
+	}
+	w.skip(w.blocks - w.next)
+	if len(w.extents) == 1 && w.extents[0].At == Hole {
 		return nil
 	}
 	return w.extents
@@ -61,14 +65,25 @@ func (w *walk) add(block, n uint64) bool {
 	if !w.v.take(block, n) {
 		return false
 	}
-	x := Extent{int64(block * w.v.blockSize), int64(min(n*w.v.blockSize, w.size-w.next*w.v.blockSize))}
+	w.append(int64(block*w.v.blockSize), n)
+	return true
+}
+
+// skip says that the next n blocks of the file are nowhere.
+func (w *walk) skip(n uint64) {
+	if n = min(n, w.blocks-w.next); n > 0 {
+		w.append(Hole, n)
+	}
+}
+
+func (w *walk) append(at int64, n uint64) {
+	x := Extent{at, int64(min(n*w.v.blockSize, w.size-w.next*w.v.blockSize))}
 	w.next += n
-	if last := len(w.extents) - 1; last >= 0 && w.extents[last].end() == x.At {
-		w.extents[last].Length += x.Length
-		return true
+	if k := len(w.extents) - 1; k >= 0 && (w.extents[k].At == Hole) == (at == Hole) && (at == Hole || w.extents[k].end() == at) {
+		w.extents[k].Length += x.Length
+		return
 	}
 	w.extents = append(w.extents, x)
-	return true
 }
 
 // extentTree reads the tree whose root is in the inode.
@@ -78,8 +93,7 @@ func (w *walk) extentTree(root []byte) bool {
 }
 
 // tree reads a node that must be depth levels above the leaves, and what is
-// below it, as far as the file goes. It is false if a part of the file is
-// missing or not readable.
+// below it, as far as the file goes. It is false if that makes no sense.
 func (w *walk) tree(node []byte, depth uint16) bool {
 	entries := int(little.Uint16(node[2:]))
 	if little.Uint16(node) != treeMagic || little.Uint16(node[6:]) != depth || entries > len(node)/treeEntry-1 {
@@ -88,9 +102,7 @@ func (w *walk) tree(node []byte, depth uint16) bool {
 	for i := 1; i <= entries && !w.done(); i++ {
 		e := node[treeEntry*i:][:treeEntry]
 		if depth == 0 {
-			n := uint64(little.Uint16(e[4:]))
-			if uint64(little.Uint32(e)) != w.next || n == 0 || n > maxWritten ||
-				!w.add(uint64(little.Uint32(e[8:]))|uint64(little.Uint16(e[6:]))<<32, n) {
+			if !w.leaf(e) {
 				return false
 			}
 			continue
@@ -103,24 +115,43 @@ func (w *walk) tree(node []byte, depth uint16) bool {
 	return true
 }
 
+// leaf reads an extent of the tree, which may begin further on in the file.
+func (w *walk) leaf(e []byte) bool {
+	first, n := uint64(little.Uint32(e)), uint64(little.Uint16(e[4:]))
+	if first < w.next || n == 0 {
+		return false
+	}
+	w.skip(first - w.next)
+	if n > maxWritten {
+		w.skip(n - maxWritten)
+		return true
+	}
+	return w.done() || w.add(uint64(little.Uint32(e[8:]))|uint64(little.Uint16(e[6:]))<<32, n)
+}
+
 // blockMap reads the map of ext2 and ext3: twelve blocks, then a block of
 // pointers to blocks, then two and three levels of these.
 func (w *walk) blockMap(root []byte) bool {
-	return w.pointers(root[:48], 0) && w.pointers(root[48:52], 1) &&
-		w.pointers(root[52:56], 2) && w.pointers(root[56:], 3)
+	n := w.v.blockSize / 4 // pointers in a block
+	return w.pointers(root[:48], 1) && w.pointers(root[48:52], n) &&
+		w.pointers(root[52:56], n*n) && w.pointers(root[56:], n*n*n)
 }
 
-func (w *walk) pointers(table []byte, level int) bool {
+// pointers reads a table of blocks, each of which stands for reach blocks of
+// the file.
+func (w *walk) pointers(table []byte, reach uint64) bool {
 	for ; len(table) > 0 && !w.done(); table = table[4:] {
-		block := uint64(little.Uint32(table)) // 0 is a hole
-		if level == 0 {
+		switch block := uint64(little.Uint32(table)); {
+		case block == 0:
+			w.skip(reach)
+		case reach == 1:
 			if !w.add(block, 1) {
 				return false
 			}
-			continue
-		}
-		if !w.v.take(block, 1) || !w.pointers(w.v.bytes(block, 1), level-1) {
-			return false
+		default:
+			if !w.v.take(block, 1) || !w.pointers(w.v.bytes(block, 1), reach/(w.v.blockSize/4)) {
+				return false
+			}
 		}
 	}
 	return true

@@ -2,7 +2,8 @@
 // a whole disk, so that whoever makes a patch can follow a file that is in
 // several pieces.
 //
-// [Find] takes any bytes, and [Ext4] the image of one file system:
+// [Find] takes any bytes, and [Ext4] the image of one file system; [Sparse] is
+// Find for those who can do with files that are not in the image as a whole:
 //
 //	for file := range image.Find(disk, 64<<10) {
 //		for _, x := range file {
@@ -23,10 +24,14 @@ package image
 import (
 	"encoding/binary"
 	"iter"
+	"slices"
 )
 
 // Extent is a stretch of the image, in bytes.
 type Extent struct{ At, Length int64 }
+
+// Hole is At of a stretch of zeros that is not in the image.
+const Hole = -1
 
 func (x Extent) end() int64 { return x.At + x.Length }
 
@@ -37,20 +42,47 @@ var little = binary.LittleEndian
 // file system that begins at byte 0 or, if none does, of all that begin at
 // partitions of an MBR or GPT table. Extents are relative to the whole of
 // image. Of partitions that overlap, the one that begins first counts.
-func Find(image []byte, least int64) iter.Seq[[]Extent] {
+func Find(image []byte, least int64) iter.Seq[[]Extent] { return whole(Sparse(image, least)) }
+
+// Sparse is like Find, and yields files with holes as well: a part of a file
+// that reads as zeros without being in the image is an Extent at [Hole]. What
+// was reserved but never written is such a part. At least one byte of a file
+// is in the image, and its size is not above that of the image.
+//
+// The tools that make images from a folder leave blocks of zeros out, so that
+// many executables have holes between their segments.
+func Sparse(image []byte, least int64) iter.Seq[[]Extent] {
 	return func(yield func([]Extent) bool) {
 		if v, ok := openVolume(image); ok {
 			v.files(least)(yield)
 			return
 		}
 		for _, p := range partitions(image) {
-			for file := range Ext4(image[p.At:p.end()], least) {
+			v, ok := openVolume(image[p.At:p.end()])
+			if !ok {
+				continue
+			}
+			for file := range v.files(least) {
 				for i := range file {
-					file[i].At += p.At
+					if file[i].At != Hole {
+						file[i].At += p.At
+					}
 				}
 				if !yield(file) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// whole leaves out files with holes.
+func whole(files iter.Seq[[]Extent]) iter.Seq[[]Extent] {
+	return func(yield func([]Extent) bool) {
+		for file := range files {
+			hole := slices.ContainsFunc(file, func(x Extent) bool { return x.At == Hole })
+			if !hole && !yield(file) {
+				return
 			}
 		}
 	}

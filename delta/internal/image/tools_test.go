@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
@@ -49,12 +50,17 @@ type disk struct {
 	path string
 	tree string // what is on it from the start
 	n    uint64
-	want map[[32]byte]string // files by their bytes
+	want map[[32]byte]wanted // by their bytes
+}
+
+type wanted struct {
+	name string
+	size int64
 }
 
 func newDisk(t *testing.T) *disk {
 	dir := t.TempDir()
-	d := &disk{t: t, path: filepath.Join(dir, "image"), tree: filepath.Join(dir, "tree"), want: map[[32]byte]string{}}
+	d := &disk{t: t, path: filepath.Join(dir, "image"), tree: filepath.Join(dir, "tree"), want: map[[32]byte]wanted{}}
 	if err := os.Mkdir(d.tree, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +83,7 @@ func (d *disk) add(name string, size int) {
 	d.n++
 	b := noise(d.n, size)
 	d.file(name, b)
-	d.want[sha256.Sum256(b)] = name
+	d.want[sha256.Sum256(b)] = wanted{name, int64(size)}
 }
 
 // format makes the file system, with the tree in it.
@@ -137,24 +143,24 @@ func read(image []byte, file []Extent) []byte {
 	return b
 }
 
-// verify checks that Find yields the wanted files and no others, and gives the
-// numbers of their extents by name.
+// verify checks that Find yields the wanted files of at least least bytes and no
+// others, and gives the numbers of their extents by name.
 func (d *disk) verify(image []byte, least int64) map[string]int {
 	d.t.Helper()
 	got := map[string]int{}
 	for file := range Find(image, least) {
 		b := read(image, file)
-		if name, ok := d.want[sha256.Sum256(b)]; !ok {
+		if f, ok := d.want[sha256.Sum256(b)]; !ok {
 			d.t.Errorf("%d bytes that no file has, beginning with %.20q, at %v", len(b), b, file)
-		} else if got[name]++; got[name] > 1 {
-			d.t.Errorf("%s comes twice", name)
+		} else if got[f.name] > 0 {
+			d.t.Errorf("%s comes twice", f.name)
 		} else {
-			got[name] = len(file)
+			got[f.name] = len(file)
 		}
 	}
-	for _, name := range d.want {
-		if got[name] == 0 {
-			d.t.Errorf("%s is missing", name)
+	for _, f := range d.want {
+		if got[f.name] == 0 && f.size >= least {
+			d.t.Errorf("%s is missing", f.name)
 		}
 	}
 	checkAll(d.t, image, least, slices.Collect(Find(image, least)))
@@ -182,7 +188,7 @@ func checkAll(t *testing.T, image []byte, least int64, files [][]Extent) {
 		}
 		all = append(all, file...)
 	}
-	slices.SortFunc(all, func(a, b Extent) int { return int(a.At>>1 - b.At>>1) })
+	slices.SortFunc(all, func(a, b Extent) int { return cmp.Compare(a.At, b.At) })
 	for i := 1; i < len(all); i++ {
 		if all[i].At < all[i-1].end() {
 			t.Fatalf("extents %v and %v overlap", all[i-1], all[i])

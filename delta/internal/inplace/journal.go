@@ -26,6 +26,8 @@ type Journal struct {
 	id   [32]byte
 	area int64 // bytes of one
 	done int64 // batches that were made
+
+	foreign bool
 }
 
 const (
@@ -124,6 +126,7 @@ func (j *Journal) Recover(region Region) (state []byte, err error) {
 		return nil, err
 	}
 	for _, r := range all {
+		j.foreign = j.foreign || r.id != j.id
 		if r.id != j.id || r.length > j.area-recordSize {
 			continue
 		}
@@ -173,6 +176,9 @@ func (j *Journal) seal(r record) error {
 	}
 	return nil
 }
+
+// Foreign says whether Recover found a batch of another update.
+func (j *Journal) Foreign() bool { return j.foreign }
 
 // whole says whether all pieces of r are there.
 func (j *Journal) whole(r record) (bool, error) {

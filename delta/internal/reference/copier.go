@@ -164,6 +164,7 @@ func (c *Copier) set(dst, old, want []byte, fields []Field, lo int64, l link) {
 	for k := range c.ready[:n] {
 		c.model.sum += c.model.memory[c.ready[k].slot].tag
 	}
+	same := c.lastCopy == c.in
 	for k := range c.ready[:n] {
 		p := &c.ready[k]
 		i := p.Off - lo
@@ -171,22 +172,31 @@ func (c *Copier) set(dst, old, want []byte, fields []Field, lo int64, l link) {
 		if want != nil {
 			actual = p.value(want[i:], old[i:], p.to)
 		}
-		p.same = c.lastCopy == c.in
-		c.lastCopy = c.in
+		p.same = same
+		same, c.lastCopy = true, c.in
 		v := c.model.code(l, &p.guess, actual)
 		switch end := i + p.size(); {
 		case v == p.plain:
 		case end <= int64(len(dst)):
-			p.Field.set(dst[i:], old[i:], p.to, v)
+			p.write(dst[i:], old[i:], v)
 		default:
 			var b [Margin]byte
 			k := copy(b[:], dst[i:])
 			copy(b[k:], c.carry[:c.carried])
-			p.Field.set(b[:], old[i:], p.to, v)
+			p.write(b[:], old[i:], v)
 			copy(dst[i:], b[:k])
 			copy(c.carry[:c.carried], b[k:])
 		}
 	}
+}
+
+// write is [Field.set], with less to decide for most fields.
+func (p *pending) write(b, old []byte, v uint64) {
+	if p.Kind.isDistance() {
+		little.PutUint32(b, uint32(v-p.to)-p.Kind.bias())
+		return
+	}
+	p.set(b, old, p.to, v)
 }
 
 // prepare finds out about a field, of which old has the bytes, what is known
@@ -197,15 +207,24 @@ func (c *Copier) prepare(p *pending, old []byte) bool {
 	if !ok || !more {
 		return false
 	}
-	p.to = to
-	p.kind = p.Kind
-	p.old = p.value(old, old, from)
-	p.plain = p.value(old, old, to)
-	p.near = p.Kind.space() == addresses && p.old-from+1<<16 < 1<<17
-	p.slot, p.tag = c.model.place(p.old, p.Kind)
-	p.moved = p.plain
-	if v, ok := c.guide.move(p.Kind, p.old, c.in); ok {
-		p.moved = p.held(old, to, v)
+	p.to, p.kind = to, p.Kind
+	if p.Kind.isDistance() {
+		bias := uint64(p.Kind.bias())
+		d := bias + uint64(int64(int32(little.Uint32(old))))
+		p.old, p.plain = from+d, to+d
+		p.near = d+1<<16 < 1<<17
+		p.moved = p.plain
+		if v, ok := c.guide.moveAddress(p.old, c.in); ok {
+			p.moved = to + bias + uint64(int64(int32(uint32(v-to-bias))))
+		}
+	} else {
+		p.old, p.plain = p.value(old, old, from), p.value(old, old, to)
+		p.near = p.Kind.space() == addresses && p.old-from+1<<16 < 1<<17
+		p.moved = p.plain
+		if v, ok := c.guide.move(p.Kind, p.old, c.in); ok {
+			p.moved = p.held(old, to, v)
+		}
 	}
+	p.slot, p.tag = c.model.place(p.old, p.Kind)
 	return true
 }

@@ -1,13 +1,23 @@
 package reference
 
-// words finds addresses among the aligned words of 8 bytes.
+// words finds addresses among the aligned words of 8 bytes, and where they are
+// looked for, distances in lists.
 func (s *scanner) words(k Kind) {
-	for p := s.word(s.lo - 7); p < s.hi; p += 8 {
-		if s.isAddress(p) {
+	const tops = 1<<63 | 1<<31
+	p := s.word(s.lo)
+	if s.g.base > 0 {
+		p = s.word(s.lo - 7) // the list may begin with the second half
+	}
+	for ; p < s.hi; p += 8 {
+		v, ok := s.uint64(p)
+		if ok && v >= 4096 && s.e.isLoaded(v) {
 			s.add(p, k, 0)
 			continue
 		}
-		for q := p; s.g.base > 0 && q < p+8; q += 4 {
+		if s.g.base == 0 || ok && v&tops == 0 {
+			continue
+		}
+		for q := p; q < p+8; q += 4 {
 			if s.isListed(q) {
 				s.add(q, Down32, s.g.base)
 			}

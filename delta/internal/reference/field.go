@@ -82,6 +82,20 @@ func (f Field) setPage(b, old []byte, origin, v uint64) {
 	}
 }
 
+// isDistance says whether fields of the kind hold a 32-bit distance that is
+// counted from themselves, or from their end: the bulk of all fields.
+func (k Kind) isDistance() bool {
+	return (1<<Near32|1<<Data32|1<<Table32|1<<Frame32)>>k&1 != 0
+}
+
+// bias is how far behind the start of the field a distance is counted from.
+func (k Kind) bias() uint32 {
+	if k <= Data32 {
+		return 4
+	}
+	return 0
+}
+
 // held is the value that the field has once v was set, which is v itself where
 // the field can hold it. old has its bytes in old.
 func (f Field) held(old []byte, origin, v uint64) uint64 {

@@ -8,6 +8,39 @@ type guide struct {
 
 	baseOld, baseNew int64 // the anchor asked for last
 	baseOK           bool
+
+	old, new stretch // of the field asked for last
+}
+
+// stretch is a range of places in the file whose addresses are these places
+// and add.
+type stretch struct{ lo, hi, add uint64 }
+
+// address is [address], which it remembers the answer of for what is around.
+func (x *stretch) address(segments []segment, off int64) (uint64, bool) {
+	at := uint64(off)
+	if at-x.lo < x.hi-x.lo {
+		return at + x.add, true
+	}
+	for i := range segments {
+		s := &segments[i]
+		if at-s.off >= s.file {
+			continue
+		}
+		*x = stretch{s.off, s.off + s.file, s.addr - s.off}
+		if x.hi < x.lo {
+			x.hi = 1<<64 - 1
+		}
+		for _, first := range segments[:i] { // where two overlap, it is the first
+			if first.off > at {
+				x.hi = min(x.hi, first.off)
+			} else if end := first.off + first.file; end <= at && end >= first.off {
+				x.lo = max(x.lo, end)
+			}
+		}
+		return at + x.add, true
+	}
+	return 0, false
 }
 
 // What values count: equal values of kinds that count the same mean the same.
@@ -62,7 +95,7 @@ func (g *guide) from(f Field) (uint64, bool) {
 	case f.Kind.absolute():
 		return 0, true
 	}
-	return address(g.e.segments, f.Off)
+	return g.old.address(g.e.segments, f.Off)
 }
 
 // to is what the value of f is counted from in new, where copy in takes it.
@@ -80,7 +113,7 @@ func (g *guide) to(f Field, in Copy) (uint64, bool) {
 	case f.Kind.absolute():
 		return 0, true
 	}
-	return address(g.l.segments, at)
+	return g.new.address(g.l.segments, at)
 }
 
 // move foretells where the thing is in new that value v of kind k of old
@@ -96,6 +129,11 @@ func (g *guide) move(k Kind, v uint64, in Copy) (uint64, bool) {
 	case numbers:
 		return v, true
 	}
+	return g.moveAddress(v, in)
+}
+
+// moveAddress is move for a value that is an address.
+func (g *guide) moveAddress(v uint64, in Copy) (uint64, bool) {
 	if off, ok := place(g.e.segments, v); ok {
 		return address(g.l.segments, g.place(off, in))
 	}

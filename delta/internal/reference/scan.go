@@ -6,7 +6,7 @@ const (
 	// restart is where reading of x86 code begins anew, so that any part of
 	// old can be read by itself; lead is how many bytes before it are read to
 	// find the end of an instruction that lies across it.
-	restart = 128
+	restart = 256
 	lead    = 16
 	// behind is how far before a field its surroundings may decide about it.
 	behind = 48

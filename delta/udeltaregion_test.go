@@ -1,0 +1,268 @@
+package delta
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/updraft-ota/updraft/delta/internal/match"
+	"github.com/updraft-ota/updraft/delta/internal/reference"
+)
+
+// plainly makes a patch without a look at executables.
+func plainly(t *testing.T, old, upd []byte) []byte {
+	t.Helper()
+	copies, err := match.Find(t.Context(), old, upd, match.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var patch bytes.Buffer
+	m := &udeltaMaker{old: old, new: upd, level: udeltaLevels[Default], dst: &patch, copies: copies}
+	m.sums()
+	if err := m.patch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return patch.Bytes()
+}
+
+func TestElements(t *testing.T) {
+	f := lookup(t, "udelta")
+	for what, make := range map[string]func() (old, upd []byte){
+		"a program": func() (old, upd []byte) { return programs(500) },
+		"an image":  images,
+	} {
+		t.Run(what, func(t *testing.T) {
+			old, upd := make()
+			patch := mustMake(t, f, old, upd, Default)
+			got, err := apply(t.Context(), f, old, patch, Limits{Size: int64(len(upd))})
+			if err != nil || !bytes.Equal(got, upd) {
+				t.Fatalf("%d bytes, %v, want %d", len(got), err, len(upd))
+			}
+			info, err := Inspect(bytes.NewReader(patch))
+			if err != nil || info.Elements == 0 || info.Regions == 0 || info.ElementBytes == 0 {
+				t.Errorf("%+v, %v, want elements", info, err)
+			}
+			if plain := len(plainly(t, old, upd)); len(patch) > plain/2 {
+				t.Errorf("%d bytes, %d without references, want less than half of it", len(patch), plain)
+			}
+			small := makeSmall(t, old, upd)
+			got, err = apply(t.Context(), f, old, small, Limits{Size: int64(len(upd))})
+			if err != nil || !bytes.Equal(got, upd) {
+				t.Errorf("small frames: %d bytes, %v", len(got), err)
+			}
+		})
+	}
+}
+
+func TestElementsThreads(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	old, upd := images()
+	want := makeSmall(t, old, upd)
+	for _, n := range []int{1, 2, 4} {
+		runtime.GOMAXPROCS(n)
+		if got := makeSmall(t, old, upd); !bytes.Equal(got, want) {
+			t.Errorf("%d threads gave another patch", n)
+		}
+	}
+}
+
+// TestElementsMemory counts what open elements hold against the header.
+func TestElementsMemory(t *testing.T) {
+	old, upd := images()
+	f := lookup(t, "udelta")
+	patch := mustMake(t, f, old, upd, Default)
+	info, err := Inspect(bytes.NewReader(patch))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, memory := range []int64{info.Memory, info.LowMemory} {
+		got, err := apply(t.Context(), f, old, patch, Limits{Size: AnySize, Memory: memory})
+		if err != nil || !bytes.Equal(got, upd) {
+			t.Errorf("memory %d: %d bytes, %v", memory, len(got), err)
+		}
+	}
+	if _, err := apply(t.Context(), f, old, patch, Limits{Size: AnySize, Memory: info.LowMemory - 1}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("too little memory: %v, want ErrTooLarge", err)
+	}
+}
+
+// brokenOld fails at one of its reads.
+type brokenOld struct {
+	io.ReaderAt
+	left int
+}
+
+var errBroken = errors.New("the disk is broken")
+
+func (b *brokenOld) ReadAt(p []byte, at int64) (int, error) {
+	if b.left--; b.left == 0 {
+		return 0, errBroken
+	}
+	return b.ReaderAt.ReadAt(p, at)
+}
+
+// TestElementsOldFails has each read of old fail once. That is never taken for
+// the fault of the patch.
+func TestElementsOldFails(t *testing.T) {
+	old, upd := programs(2000)
+	f := lookup(t, "udelta")
+	patch := makeSmall(t, old, upd)
+	for i := 1; ; i++ {
+		src := &brokenOld{bytes.NewReader(old), i}
+		r, err := f.NewReader(t.Context(), src, int64(len(old)), bytes.NewReader(patch), Limits{Size: AnySize, OldChecked: true})
+		if err == nil {
+			_, err = io.Copy(io.Discard, r)
+			r.Close()
+		}
+		if src.left > 0 {
+			if err != nil || i < 10 {
+				t.Fatalf("%d reads of old, %v", i, err)
+			}
+			return
+		}
+		if !errors.Is(err, errBroken) || errors.Is(err, ErrCorrupt) {
+			t.Fatalf("read %d fails: %v, want the error of the read", i, err)
+		}
+	}
+}
+
+// regionPatch is a patch with a region that change has spoilt, and whose
+// checksums are right.
+func regionPatch(t *testing.T, old, upd []byte, change func(r *udeltaRegion, h *udeltaHeader)) []byte {
+	t.Helper()
+	var patch bytes.Buffer
+	m := &udeltaMaker{old: old, new: upd, level: udeltaLevels[Default], dst: &patch}
+	m.sums()
+	if err := m.findCopies(t.Context()); err != nil || len(m.regions) == 0 {
+		t.Fatalf("%d regions, %v", len(m.regions), err)
+	}
+	m.header.caps = udeltaCaps{Coded: 19, Raw: 20, Known: 20, Output: 26, Map: 16, Tables: 20}
+	var frames [][]byte
+	r := m.regions[0]
+	p := udeltaPlanner{m: m, region: r, at: r.outputAt, to: r.end(), limit: 1 << 20}
+	for p.at < p.to {
+		for _, c := range m.code(p.frame()) {
+			frames = append(frames, c.body)
+		}
+	}
+	change(r, &m.header)
+	h := &m.header
+	b := h.append(nil)
+	b = h.appendSection(b, int64(len(b)), udeltaMapSection, r.body(0))
+	for _, f := range frames {
+		b = h.appendSection(b, int64(len(b)), udeltaFrameSection, f)
+	}
+	return h.appendSection(b, int64(len(b)), udeltaEndSection, []byte{byte(len(frames))})
+}
+
+// TestElementsHostile has regions whose checksums are right and whose contents
+// are not.
+func TestElementsHostile(t *testing.T) {
+	old, upd := programs(300)
+	f := lookup(t, "udelta")
+	retable := func(do func(r *udeltaRegion)) func(*udeltaRegion, *udeltaHeader) {
+		return func(r *udeltaRegion, _ *udeltaHeader) {
+			do(r)
+			r.column[regionElements] = r.appendElements(nil)
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(r *udeltaRegion, h *udeltaHeader)
+		says   string
+	}{
+		{"nothing", func(*udeltaRegion, *udeltaHeader) {}, ""},
+		{"region too long", func(r *udeltaRegion, _ *udeltaHeader) { r.output++ }, "section M"},
+		{"empty region", func(r *udeltaRegion, _ *udeltaHeader) { r.output = 0 }, "section M: it is of 0 bytes"},
+		{"fewer copies than told", func(r *udeltaRegion, _ *udeltaHeader) { r.ops++ }, "its head says"},
+		{"more than the map may have", func(r *udeltaRegion, h *udeltaHeader) { h.caps.Map = 4 }, "the header allows 16"},
+		{"more than open elements may hold", func(r *udeltaRegion, h *udeltaHeader) { h.caps.Tables = 2 }, "open elements take"},
+		{"table cut", func(r *udeltaRegion, _ *udeltaHeader) {
+			r.column[regionElements] = r.column[regionElements][:3]
+		}, "cut short"},
+		{"no extent", func(r *udeltaRegion, _ *udeltaHeader) { r.column[regionElements][0] = 0 }, "an element of 0 and"},
+		{"many extents", func(r *udeltaRegion, _ *udeltaHeader) { r.column[regionElements] = []byte{0xFF, 0xFF, 0x7F, 1} }, "an element of 2097151"},
+		{"old extent outside", retable(func(r *udeltaRegion) { r.elements[0].old = []extent{{1, int64(len(old))}} }), "cut short"},
+		{"new extents overlap", retable(func(r *udeltaRegion) {
+			r.elements[0].new = []extent{{0, 5000}, {4000, 1000}}
+		}), "two elements have byte 4000"},
+		{"no executable", retable(func(r *udeltaRegion) { r.elements[0].old = []extent{{200, 5000}} }), "no executable that is understood"},
+		{"bad layout", retable(func(r *udeltaRegion) { r.elements[0].layout = []byte{0xFF} }), "layout"},
+		{"old in two extents", retable(func(r *udeltaRegion) {
+			r.elements[0].old = []extent{{0, 64}, {64, int64(len(old)) - 64}}
+		}), ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			patch := regionPatch(t, old, upd, tt.change)
+			got, err := apply(t.Context(), f, old, patch, Limits{Size: AnySize})
+			if tt.says == "" {
+				if err != nil || !bytes.Equal(got, upd) {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+				return
+			}
+			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("error %v, want ErrCorrupt and %q", err, tt.says)
+			}
+		})
+	}
+}
+
+// TestElementsWork refuses a patch that opens elements again and again.
+func TestElementsWork(t *testing.T) {
+	old := program(300)
+	h := &udeltaHeader{oldSize: int64(len(old)), newSize: 100, caps: udeltaCaps{Map: 20, Tables: 24}}
+	r := &udeltaRegion{output: 100, oldSize: int64(len(old))}
+	for range openElements + 1 {
+		r.elements = append(r.elements, udeltaElement{old: []extent{{0, int64(len(old))}}, new: []extent{{0, 1}}})
+	}
+	e, _ := reference.Parse(bytes.NewReader(old), int64(len(old)))
+	m, _ := reference.NewMap(func(func(reference.Copy) bool) {}, int64(len(old)))
+	for i := range r.elements {
+		r.elements[i].layout = e.AppendLayout(nil, e, m)
+	}
+	if err := r.finishMade(); err == nil {
+		t.Fatal("elements that overlap were taken")
+	}
+	x := newElements(h, bytes.NewReader(old))
+	opened := 0
+	for i := 0; ; i++ {
+		if err := x.use(r, i%len(r.elements)); err != nil {
+			if !strings.Contains(err.Error(), "more often") || opened > 2*workFactor {
+				t.Errorf("after %d elements: %v", opened, err)
+			}
+			return
+		}
+		if opened++; opened > 100 {
+			t.Fatal("100 elements were opened")
+		}
+	}
+}
+
+// TestExtentReader reads across extents as if they lay together.
+func TestExtentReader(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	file := randomBytes(r, 1000)
+	x := &extentReader{file: bytes.NewReader(file), all: []extent{{500, 100}, {0, 1}, {700, 300}, {20, 7}}}
+	var want []byte
+	for _, e := range x.all {
+		want = append(want, file[e.at:e.end()]...)
+	}
+	for range 500 {
+		at := r.IntN(len(want) + 2)
+		b := make([]byte, r.IntN(len(want)))
+		n, err := x.ReadAt(b, int64(at))
+		wantN := max(min(len(b), len(want)-at), 0)
+		if n != wantN || n < len(b) && err != io.EOF || !bytes.Equal(b[:n], want[min(at, len(want)):][:n]) {
+			t.Fatalf("%d bytes at %d: %d, %v", len(b), at, n, err)
+		}
+	}
+	if _, err := apply(context.Background(), lookup(t, "udelta"), nil, nil, Limits{}); err == nil {
+		t.Error("an empty patch was taken")
+	}
+}
