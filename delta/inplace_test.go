@@ -16,7 +16,7 @@ import (
 
 	"github.com/updraft-ota/updraft/delta/internal/inplace"
 	"github.com/updraft-ota/updraft/delta/internal/match"
-	"github.com/updraft-ota/updraft/internal/disk"
+	drive "github.com/updraft-ota/updraft/internal/disk"
 )
 
 // inPlacePair is an old image and a new one.
@@ -75,9 +75,9 @@ func makeInPlacePatch(t testing.TB, old, new []byte, o InPlaceOptions) []byte {
 }
 
 // slot is a disk with an image and an empty journal, both durable.
-func slot(t testing.TB, image []byte) *disk.Forgetful {
+func slot(t testing.TB, image []byte) *drive.Forgetful {
 	t.Helper()
-	d := disk.NewForgetful()
+	d := drive.NewForgetful()
 	for name, content := range map[string][]byte{"image": image, "journal": nil} {
 		f := openSlot(t, d, name)
 		_, err := f.WriteAt(content, 0)
@@ -91,7 +91,7 @@ func slot(t testing.TB, image []byte) *disk.Forgetful {
 	return d
 }
 
-func openSlot(t testing.TB, d *disk.Forgetful, name string) disk.File {
+func openSlot(t testing.TB, d *drive.Forgetful, name string) drive.File {
 	t.Helper()
 	f, err := d.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -101,7 +101,7 @@ func openSlot(t testing.TB, d *disk.Forgetful, name string) disk.File {
 }
 
 // update applies a patch on files opened anew.
-func update(t testing.TB, d *disk.Forgetful, patch []byte, l Limits) error {
+func update(t testing.TB, d *drive.Forgetful, patch []byte, l Limits) error {
 	t.Helper()
 	region, journal := openSlot(t, d, "image"), openSlot(t, d, "journal")
 	defer region.Close()
@@ -111,7 +111,7 @@ func update(t testing.TB, d *disk.Forgetful, patch []byte, l Limits) error {
 }
 
 // image is what the region has, of that length.
-func image(t testing.TB, d *disk.Forgetful, n int) []byte {
+func image(t testing.TB, d *drive.Forgetful, n int) []byte {
 	t.Helper()
 	f := openSlot(t, d, "image")
 	defer f.Close()
@@ -139,7 +139,7 @@ func TestInPlace(t *testing.T) {
 					}
 					d := slot(t, p.old)
 					most := int64(0)
-					d.Before = func(c disk.Call) error {
+					d.Before = func(c drive.Call) error {
 						if c.Op == "write" && c.Name == "/journal" {
 							most = max(most, c.Off+c.Len)
 						}
@@ -178,16 +178,16 @@ func TestInPlaceEveryCut(t *testing.T) {
 			}
 			calls := whole.Calls()
 			for n := int64(1); n <= calls; n++ {
-				for _, cut := range []disk.Cut{disk.Kill, disk.Power, disk.PowerTorn} {
+				for _, cut := range []drive.Cut{drive.Kill, drive.Power, drive.PowerTorn} {
 					d := fresh.Clone()
 					d.Seed = uint64(n)
 					// A second cut comes some calls later.
 					for _, stop := range []int64{n, 1 + n%5} {
-						d.Before = disk.StopAt(d.Calls() + stop)
+						d.Before = drive.StopAt(d.Calls() + stop)
 						err := update(t, d, patch, limits)
 						d.Before = nil
 						d.Cut(cut)
-						if err != nil && !errors.Is(err, disk.ErrCut) {
+						if err != nil && !errors.Is(err, drive.ErrCut) {
 							t.Fatalf("%v at call %d: %v", cut, n, err)
 						}
 					}
@@ -210,7 +210,7 @@ func TestInPlaceDamage(t *testing.T) {
 	p := inPlacePairs(60_000)[5]
 	patch := makeInPlacePatch(t, p.old, p.new, InPlaceOptions{Journal: leastJournal})
 	d := slot(t, p.old)
-	d.Before = func(c disk.Call) error { return fmt.Errorf("%s of %s", c.Op, c.Name) }
+	d.Before = func(c drive.Call) error { return fmt.Errorf("%s of %s", c.Op, c.Name) }
 	try := func(what string, at int, b []byte) {
 		t.Helper()
 		err := update(t, d, b, Limits{Size: int64(len(p.new))})
@@ -252,7 +252,7 @@ func TestInPlaceRefuses(t *testing.T) {
 		{"no patch", p.old, nil, Limits{Size: AnySize}, ErrCorrupt},
 	} {
 		d := slot(t, tt.image)
-		d.Before = func(c disk.Call) error { return fmt.Errorf("%s of %s", c.Op, c.Name) }
+		d.Before = func(c drive.Call) error { return fmt.Errorf("%s of %s", c.Op, c.Name) }
 		if err := update(t, d, tt.patch, tt.limits); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
@@ -263,12 +263,12 @@ func TestInPlaceRefuses(t *testing.T) {
 	}
 	// In the middle of an update, another one says what to do.
 	d := slot(t, p.old)
-	d.Before = disk.StopAt(d.Calls() + 8)
-	if err := update(t, d, patch, Limits{Size: AnySize}); !errors.Is(err, disk.ErrCut) {
+	d.Before = drive.StopAt(d.Calls() + 8)
+	if err := update(t, d, patch, Limits{Size: AnySize}); !errors.Is(err, drive.ErrCut) {
 		t.Fatal(err)
 	}
 	d.Before = nil
-	d.Cut(disk.Kill)
+	d.Cut(drive.Kill)
 	err := update(t, d, makeInPlacePatch(t, other.old, other.new, smallJournal), Limits{Size: AnySize})
 	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "another update") {
 		t.Errorf("an update in the midst of another one: %v", err)
@@ -284,12 +284,21 @@ func TestInPlaceChangedUnderway(t *testing.T) {
 	p := inPlacePairs(100_000)[4]
 	patch := makeInPlacePatch(t, p.old, p.new, smallJournal)
 	d := slot(t, p.old)
-	d.Before = disk.StopAt(d.Calls() + 8)
-	if err := update(t, d, patch, Limits{Size: AnySize}); !errors.Is(err, disk.ErrCut) {
+	batches := 0
+	d.Before = func(c drive.Call) error {
+		if batches > 0 {
+			return drive.ErrCut
+		}
+		if c.Op == "sync" && c.Name == "/image" {
+			batches++
+		}
+		return nil
+	}
+	if err := update(t, d, patch, Limits{Size: AnySize}); !errors.Is(err, drive.ErrCut) {
 		t.Fatal(err)
 	}
 	d.Before = nil
-	d.Cut(disk.Kill)
+	d.Cut(drive.Kill)
 	// A byte that is still needed.
 	f := openSlot(t, d, "image")
 	if _, err := f.WriteAt([]byte{p.old[99_000] + 1}, 99_000); err != nil {
@@ -297,7 +306,7 @@ func TestInPlaceChangedUnderway(t *testing.T) {
 	}
 	f.Close()
 	touched := false
-	d.Before = func(c disk.Call) error {
+	d.Before = func(c drive.Call) error {
 		touched = touched || c.Op == "write" && c.Name == "/image" && c.Off+c.Len > 60_000
 		return nil
 	}
@@ -361,7 +370,7 @@ func TestInPlaceHostileBlocks(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := slot(t, p.old)
-			d.Before = func(c disk.Call) error { return fmt.Errorf("%s of %s", c.Op, c.Name) }
+			d.Before = func(c drive.Call) error { return fmt.Errorf("%s of %s", c.Op, c.Name) }
 			err := update(t, d, blocksOf(t, p, tt.batches, tt.change), Limits{Size: AnySize})
 			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, want ErrCorrupt with %q", err, tt.want)
@@ -381,7 +390,7 @@ func TestInPlaceStops(t *testing.T) {
 	patch := makeInPlacePatch(t, p.old, p.new, smallJournal)
 	ctx, cancel := context.WithCancel(context.Background())
 	d := slot(t, p.old)
-	d.Before = func(c disk.Call) error {
+	d.Before = func(c drive.Call) error {
 		if c.Op == "sync" && c.Name == "/image" {
 			cancel()
 		}

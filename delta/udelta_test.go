@@ -14,6 +14,7 @@ import (
 
 	"github.com/updraft-ota/updraft/delta/internal/coder"
 	"github.com/updraft-ota/updraft/delta/internal/match"
+	"github.com/updraft-ota/updraft/internal/sample"
 )
 
 // smallFrames makes frames of a few hundred bytes, so that small files have
@@ -106,7 +107,7 @@ func TestUdeltaDamage(t *testing.T) {
 	old := randomBytes(r, 5000)
 	upd := mutated(r, old, 4000)
 	f := lookup(t, "udelta")
-	oldProgram, updProgram := programs(60)
+	oldProgram, updProgram := sample.Programs(60)
 	for what, tt := range map[string]struct{ old, upd, patch []byte }{
 		"one frame":      {old, upd, mustMake(t, f, old, upd, Default)},
 		"several frames": {old, upd, makeSmall(t, old, upd)},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/updraft-ota/updraft/delta/internal/match"
 	"github.com/updraft-ota/updraft/delta/internal/reference"
+	"github.com/updraft-ota/updraft/internal/sample"
 )
 
 // plainly makes a patch without a look at executables.
@@ -33,7 +34,7 @@ func plainly(t *testing.T, old, upd []byte) []byte {
 func TestElements(t *testing.T) {
 	f := lookup(t, "udelta")
 	for what, make := range map[string]func() (old, upd []byte){
-		"a program": func() (old, upd []byte) { return programs(500) },
+		"a program": func() (old, upd []byte) { return sample.Programs(500) },
 		"an image":  images,
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -109,7 +110,7 @@ func (b *brokenOld) ReadAt(p []byte, at int64) (int, error) {
 // TestElementsOldFails has each read of old fail once. That is never taken for
 // the fault of the patch.
 func TestElementsOldFails(t *testing.T) {
-	old, upd := programs(2000)
+	old, upd := sample.Programs(2000)
 	f := lookup(t, "udelta")
 	patch := makeSmall(t, old, upd)
 	for i := 1; ; i++ {
@@ -163,7 +164,7 @@ func regionPatch(t *testing.T, old, upd []byte, change func(r *udeltaRegion, h *
 // TestElementsHostile has regions whose checksums are right and whose contents
 // are not.
 func TestElementsHostile(t *testing.T) {
-	old, upd := programs(300)
+	old, upd := sample.Programs(300)
 	f := lookup(t, "udelta")
 	retable := func(do func(r *udeltaRegion)) func(*udeltaRegion, *udeltaHeader) {
 		return func(r *udeltaRegion, _ *udeltaHeader) {
@@ -215,7 +216,7 @@ func TestElementsHostile(t *testing.T) {
 
 // TestElementsWork refuses a patch that opens elements again and again.
 func TestElementsWork(t *testing.T) {
-	old := program(300)
+	old := sample.Program(300)
 	h := &udeltaHeader{oldSize: int64(len(old)), newSize: 100, caps: udeltaCaps{Map: 20, Tables: 24}}
 	r := &udeltaRegion{output: 100, oldSize: int64(len(old))}
 	for range openElements + 1 {
@@ -265,4 +266,16 @@ func TestExtentReader(t *testing.T) {
 	if _, err := apply(context.Background(), lookup(t, "udelta"), nil, nil, Limits{}); err == nil {
 		t.Error("an empty patch was taken")
 	}
+}
+
+// images are two images with programs and text in them. In the new one the
+// programs have changed their places.
+func images() (old, upd []byte) {
+	r := rand.New(rand.NewPCG(9, 1))
+	text := randomBytes(r, 20_000)
+	a, b := sample.Programs(300)
+	c, d := sample.Programs(200)
+	old = bytes.Join([][]byte{text[:9000], a, text[9000:12_000], c, text[12_000:]}, nil)
+	upd = bytes.Join([][]byte{text[:8000], d, text[8500:12_000], b, text[12_000:]}, nil)
+	return old, upd
 }

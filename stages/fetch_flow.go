@@ -23,6 +23,7 @@ type flow struct {
 	ctx   context.Context
 	base  *device.Reader
 	patch *sections
+	again *sections // the map of the region that it stands in, after a restart
 	new   io.ReadCloser
 	marks delta.Marker
 	sum   *trust.Digest
@@ -31,9 +32,11 @@ type flow struct {
 
 // flowState is what a flow needs beside the state of the patch's stream.
 type flowState struct {
-	Patch int64  `json:"patch"`
-	State []byte `json:"state"`
-	Sum   []byte `json:"sum"` // of what was made so far
+	Patch int64         `json:"patch"`
+	Map   delta.Range   `json:"map,omitzero"` // what of the patch is read again first
+	MapUp *engine.State `json:"mapUp,omitempty"`
+	State []byte        `json:"state"`
+	Sum   []byte        `json:"sum"` // of what was made so far
 }
 
 // openFlow starts a flow, or goes on with one.
@@ -75,12 +78,16 @@ func (s *flow) start(at engine.State) error {
 		return err
 	}
 	s.patch = &sections{Stream: in, p: s.p, ctx: s.ctx}
-	limits := delta.Limits{Memory: s.p.c.DeltaMemory, Size: s.p.size, OldChecked: s.p.baseSHA256 != "", Frame: s.patch.begins}
+	limits := delta.Limits{Memory: s.p.c.DeltaMemory, Size: s.p.size, OldChecked: s.p.baseSHA256 != "", Frame: s.patch.begins, Kept: s.patch.keeps}
 	if at.Offset == 0 {
 		s.new, err = s.p.format.NewReader(s.ctx, s.base, size, s.patch, limits)
 	} else {
-		position := delta.Position{Output: at.Offset, Patch: was.Patch, State: was.State}
-		s.new, err = s.p.format.Resume(s.ctx, s.base, size, s.patch, position, limits)
+		var patch io.Reader
+		if patch, err = s.resumed(&was); err != nil {
+			return err
+		}
+		position := delta.Position{Output: at.Offset, Patch: was.Patch, Map: was.Map, State: was.State}
+		s.new, err = s.p.format.Resume(s.ctx, s.base, size, patch, position, limits)
 	}
 	if errors.Is(err, delta.ErrPosition) {
 		return staleState(err)
@@ -90,6 +97,23 @@ func (s *flow) start(at engine.State) error {
 	}
 	s.marks = s.new.(delta.Marker)
 	return nil
+}
+
+// resumed is the patch from where a flow goes on, with the map before it.
+func (s *flow) resumed(was *flowState) (io.Reader, error) {
+	if was.Map.Length == 0 {
+		return s.patch, nil
+	}
+	if was.MapUp == nil || was.MapUp.Offset != was.Map.At {
+		return nil, staleState(errors.New("no state of the patch's map"))
+	}
+	s.patch.kept = *was.MapUp
+	in, err := s.p.patch.Open(s.ctx, *was.MapUp)
+	if err != nil {
+		return nil, err
+	}
+	s.again = &sections{Stream: in, p: s.p, ctx: s.ctx}
+	return io.MultiReader(io.LimitReader(s.again, was.Map.Length), s.patch), nil
 }
 
 func (s *flow) Read(p []byte) (int, error) {
@@ -121,7 +145,14 @@ func (s *flow) Mark() (engine.State, error) {
 	if err != nil {
 		return engine.State{}, err
 	}
-	is := flowState{Patch: at.Patch, State: at.State}
+	is := flowState{Patch: at.Patch, Map: at.Map, State: at.State}
+	if at.Map.Length > 0 {
+		kept, err := s.patch.at(at.Map.At)
+		if err != nil {
+			return engine.State{}, err
+		}
+		is.MapUp = &kept
+	}
 	if is.Sum, err = s.sum.State(); err != nil {
 		return engine.State{}, fmt.Errorf("mark delta: %w", err)
 	}
@@ -138,8 +169,10 @@ func (s *flow) Close() error {
 	if s.new != nil {
 		all = append(all, s.new.Close())
 	}
-	if s.patch != nil {
-		all = append(all, s.patch.Close())
+	for _, in := range []*sections{s.again, s.patch} {
+		if in != nil {
+			all = append(all, in.Close())
+		}
 	}
 	if s.base != nil {
 		all = append(all, s.base.Close())
@@ -163,6 +196,7 @@ type sections struct {
 
 	mu     sync.Mutex
 	states []engine.State // by offset
+	kept   engine.State   // at the start of the last map
 	err    error
 }
 
@@ -216,11 +250,22 @@ func (s *sections) begins(int64) {
 	}
 }
 
+// keeps notes that the section there is asked for until there is another such.
+func (s *sections) keeps(offset int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, state := range s.states {
+		if state.Offset == offset {
+			s.kept = state
+		}
+	}
+}
+
 // at gives the state at the start of a section.
 func (s *sections) at(offset int64) (engine.State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, state := range s.states {
+	for _, state := range append([]engine.State{s.kept}, s.states...) {
 		if state.Offset == offset {
 			return state, s.err
 		}

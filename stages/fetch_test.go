@@ -17,6 +17,7 @@ import (
 	"github.com/updraft-ota/updraft/delta"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/disk"
+	"github.com/updraft-ota/updraft/internal/sample"
 	"github.com/updraft-ota/updraft/internal/trust"
 )
 
@@ -83,6 +84,18 @@ func newReleaseWith(t testing.TB, r *rig, format string) *release {
 		f.file(w, q, data, rel.etag, whole)
 	})
 	return rel
+}
+
+// program makes the artifact an executable, in which addresses are foretold.
+func (rel *release) program(t testing.TB, r *rig) {
+	t.Helper()
+	rel.base, rel.body = sample.Programs(30_000)
+	r.put(t, "/dev/a.img", rel.base)
+	a := &rel.manifest.Artifacts[0]
+	a.Size, a.SHA256 = int64(len(rel.body)), hexOf(rel.body)
+	a.Deltas[1].BaseSize, a.Deltas[1].BaseSHA256 = int64(len(rel.base)), hexOf(rel.base)
+	rel.files["/image.bin"] = rel.body
+	rel.patch(t, makePatch(t, "udelta", rel.base, rel.body))
 }
 
 func makePatch(t testing.TB, name string, base, body []byte) []byte {
@@ -291,13 +304,16 @@ func (rel *release) patch(t testing.TB, patch []byte) {
 // TestResumeInAnotherProcess stops at progress events, loses power, and
 // begins with a new engine. The server has another release after the first stop.
 func TestResumeInAnotherProcess(t *testing.T) {
-	for _, way := range []string{"zstd", "udelta", "full"} {
+	for _, way := range []string{"zstd", "udelta", "program", "full"} {
 		t.Run(way, func(t *testing.T) {
 			r := newRig(t)
 			full := way == "full"
-			rel := newReleaseWith(t, r, map[bool]string{true: "zstd", false: way}[full])
-			if full {
+			rel := newReleaseWith(t, r, map[string]string{"zstd": "zstd", "full": "zstd", "udelta": "udelta", "program": "udelta"}[way])
+			switch way {
+			case "full":
 				r.put(t, "/dev/a.img", nil)
+			case "program":
+				rel.program(t, r)
 			}
 			want, length := rel.body, int64(len(rel.body))
 			if !full {
