@@ -299,7 +299,7 @@ func TestInPlaceChangedUnderway(t *testing.T) {
 	}
 	d.Before = nil
 	d.Cut(drive.Kill)
-	// A byte that is still needed.
+	// A byte that the last batch needs.
 	f := openSlot(t, d, "image")
 	if _, err := f.WriteAt([]byte{p.old[99_000] + 1}, 99_000); err != nil {
 		t.Fatal(err)
@@ -307,7 +307,7 @@ func TestInPlaceChangedUnderway(t *testing.T) {
 	f.Close()
 	touched := false
 	d.Before = func(c drive.Call) error {
-		touched = touched || c.Op == "write" && c.Name == "/image" && c.Off+c.Len > 60_000
+		touched = touched || c.Op == "write" && c.Name == "/image" && c.Off+c.Len > 64<<10
 		return nil
 	}
 	if err := update(t, d, patch, Limits{Size: AnySize}); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "frame") {

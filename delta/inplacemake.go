@@ -22,7 +22,7 @@ type InPlaceOptions struct {
 	// Level is how hard to look for a small patch. Empty means [Default].
 	Level Level
 	// Journal is how many bytes the journal of [ApplyInPlace] may take, from
-	// 64 KiB. Zero means a sixteenth of the new image, but at least 2 MiB
+	// 64 KiB. Zero means a sixteenth of the new image, but at least 4 MiB
 	// and at most 16 MiB. The more it is, the smaller the patch, and the
 	// fewer syncs.
 	Journal int64
@@ -126,11 +126,12 @@ func (m *inPlaceMaker) run(ctx context.Context) error {
 	return m.end()
 }
 
-// order cuts new into blocks of the size with which the least is lost.
+// order cuts new into blocks of the size that costs the least: bytes that are
+// lost, numbers of runs, and what a frame costs that begins afresh.
 func (m *inPlaceMaker) order(ctx context.Context, copies []match.Copy) error {
 	journal := m.journal
 	if journal == 0 {
-		journal = min(max(int64(len(m.new))/16, 2<<20), 16<<20)
+		journal = min(max(int64(len(m.new))/16, 4<<20), 16<<20)
 	}
 	best := int64(math.MaxInt64)
 	for _, block := range []int64{16 << 10, 64 << 10, 256 << 10} {
@@ -148,7 +149,7 @@ func (m *inPlaceMaker) order(ctx context.Context, copies []match.Copy) error {
 		if err != nil {
 			return err
 		}
-		if cost := plan.Lost + 8*plan.Runs; cost < best {
+		if cost := plan.Lost + 8*plan.Runs + 256*int64(len(plan.Batches)); cost < best {
 			m.plan, best = plan, cost
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"runtime"
 	"slices"
 	"sort"
@@ -89,7 +90,11 @@ func (m *udeltaMaker) findCopies(ctx context.Context) (err error) {
 	if m.copies, err = m.findAgain(ctx, pairs); err != nil {
 		return err
 	}
-	return m.cutRegions(pairs)
+	if !m.cutRegions(pairs) {
+		m.regions, m.header.caps.Map = nil, 0
+		m.copies, err = match.Find(ctx, m.old, m.new, match.Options{Level: m.level.match})
+	}
+	return err
 }
 
 // pairUp says for each executable of new from which one of old most of it was
@@ -301,33 +306,80 @@ const (
 	regionOps     = maxRegionOps / 2
 )
 
-// cutRegions cuts new into regions around the elements.
-func (m *udeltaMaker) cutRegions(pairs []*twins) error {
-	m.header.required |= udeltaElements
-	m.header.caps.Map, m.header.caps.Tables = 10, 10
+// cutRegions cuts new into regions around the elements. It is false if that
+// exceeds what the format allows.
+func (m *udeltaMaker) cutRegions(pairs []*twins) bool {
 	slices.SortFunc(pairs, func(a, b *twins) int { return cmp.Compare(a.new.extents[0].at, b.new.extents[0].at) })
 	var news []executable
 	for _, p := range pairs {
 		news = append(news, *p.new)
 	}
-	runs := whereIs(news)
+	runs, sizes := whereIs(news), map[sizedElement]int64{}
 	for i := 0; i < len(runs); {
 		at := runs[i].at
-		to, in := at, map[int]bool{}
+		to, in, extents := at, map[int]bool{}, 0
 		for ; i < len(runs); i++ {
 			x := runs[i]
-			if to > at && (x.at-to > calmGap || m.opsIn(at, x.end()) > regionOps || len(in) == maxRegionElements/2) {
+			more := 0
+			if !in[x.file] {
+				more = len(pairs[x.file].old.extents) + len(pairs[x.file].new.extents)
+			}
+			if to > at && (x.at-to > calmGap || m.opsIn(at, x.end()) > regionOps || len(in) == maxRegionElements || extents+more > maxRegionExtents) {
 				break
 			}
 			in[x.file] = true
+			extents += more
 			to = x.end()
 		}
-		if err := m.addRegions(at, to, pairs, in); err != nil {
-			return err
+		if err := m.addRegions(at, to, pairs, in, sizes); err != nil {
+			return false
 		}
 	}
-	return nil
+	tables, ok := m.tables(sizes)
+	if ok {
+		m.header.required |= udeltaElements
+		m.header.caps.Tables = tables
+	}
+	return ok
 }
+
+// sizedElement is an element of one region.
+type sizedElement struct {
+	region  *udeltaRegion
+	element int
+}
+
+// tables goes through the elements as a reader will, and gives what they hold
+// at a time. It is false if that, or opening them, is more than a patch may.
+func (m *udeltaMaker) tables(sizes map[sizedElement]int64) (uint8, bool) {
+	h := m.header
+	h.caps.Tables = udeltaMost.Tables
+	x := newElements(&h, nil)
+	x.open = func(r *udeltaRegion, element int) (*openElement, error) {
+		return &openElement{region: r, element: element, size: sizes[sizedElement{r, element}]}, nil
+	}
+	for _, r := range m.regions {
+		ops := r.opsAt(r.outputAt)
+		for {
+			op, err := ops.next()
+			if err != nil || op.length == 0 {
+				break
+			}
+			for at := int64(0); at < op.length; {
+				s := r.stretch(op, at)
+				if at = s.to(); s.element < 0 {
+					continue
+				}
+				if _, err := x.find(r, s.element); err != nil {
+					return 0, false
+				}
+			}
+		}
+	}
+	return max(logUp(int(x.most)), 10), true
+}
+
+var errTooMany = errors.New("a region has more than a map can hold")
 
 // opsIn is how many copies are in a stretch of new.
 func (m *udeltaMaker) opsIn(at, to int64) int {
@@ -338,7 +390,7 @@ func (m *udeltaMaker) opsIn(at, to int64) int {
 
 // addRegions adds the region from at to to, in several if it has too many
 // copies for one.
-func (m *udeltaMaker) addRegions(at, to int64, pairs []*twins, in map[int]bool) error {
+func (m *udeltaMaker) addRegions(at, to int64, pairs []*twins, in map[int]bool, sizes map[sizedElement]int64) error {
 	for at < to {
 		end := to
 		if m.opsIn(at, to) > maxRegionOps-1 {
@@ -356,26 +408,22 @@ func (m *udeltaMaker) addRegions(at, to int64, pairs []*twins, in map[int]bool) 
 		if err := r.finishMade(); err != nil {
 			return err
 		}
-		var sizes []int64
 		for i, p := range inside {
 			size, err := m.foretell(r, i, p)
 			if err != nil {
 				return err
 			}
-			sizes = append(sizes, size)
-		}
-		slices.SortFunc(sizes, func(a, b int64) int { return cmp.Compare(b, a) })
-		tables := int64(0)
-		for _, n := range sizes[:min(len(sizes), openElements)] {
-			tables += n
+			sizes[sizedElement{r, i}] = size
 		}
 		r.column[regionElements] = r.appendElements(nil)
 		raw := 64
 		for _, c := range r.column {
 			raw += len(c)
 		}
-		caps := &m.header.caps
-		caps.Map, caps.Tables = max(caps.Map, logUp(raw+raw/64)), max(caps.Tables, logUp(int(tables)))
+		if raw > 1<<udeltaMost.Map-1<<14 {
+			return errTooMany
+		}
+		m.header.caps.Map = max(m.header.caps.Map, logUp(raw+raw/64), 10)
 		m.regions = append(m.regions, r)
 		at = end
 	}

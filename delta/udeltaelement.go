@@ -218,7 +218,7 @@ func (r *udeltaRegion) open(element int, old io.ReaderAt) (*openElement, error) 
 
 // elements keeps the last elements open, and makes copies inside them.
 type elements struct {
-	old    io.ReaderAt
+	open   func(r *udeltaRegion, element int) (*openElement, error)
 	copier *reference.Copier
 	all    []*openElement
 	inUse  *openElement
@@ -229,7 +229,8 @@ type elements struct {
 }
 
 func newElements(h *udeltaHeader, old io.ReaderAt) *elements {
-	return &elements{old: old, copier: reference.NewCopier(), work: workFactor * (h.oldSize + h.newSize), limit: 1 << h.caps.Tables}
+	open := func(r *udeltaRegion, element int) (*openElement, error) { return r.open(element, old) }
+	return &elements{open: open, copier: reference.NewCopier(), work: workFactor * (h.oldSize + h.newSize), limit: 1 << h.caps.Tables}
 }
 
 // use makes an element the one that copies are about.
@@ -241,15 +242,16 @@ func (x *elements) use(r *udeltaRegion, element int) error {
 	if err != nil {
 		return err
 	}
-	x.clock++
-	o.used, x.inUse = x.clock, o
 	x.copier.Use(uint64(element), o.parsed, o.layout, o.places, o.file)
 	return nil
 }
 
+// find gives an element that is open, opening it if need be.
 func (x *elements) find(r *udeltaRegion, element int) (*openElement, error) {
+	x.clock++
 	for _, o := range x.all {
 		if o.region == r && o.element == element {
+			o.used, x.inUse = x.clock, o
 			return o, nil
 		}
 	}
@@ -262,10 +264,11 @@ func (x *elements) find(r *udeltaRegion, element int) (*openElement, error) {
 	if x.work -= max(r.elements[element].oldSize(), elementCost); x.work < 0 {
 		return nil, errors.New("elements are opened more often than the files are large")
 	}
-	o, err := r.open(element, x.old)
+	o, err := x.open(r, element)
 	if err != nil {
 		return nil, err
 	}
+	o.used = x.clock
 	size := o.size
 	for _, o := range x.all {
 		size += o.size
@@ -273,6 +276,6 @@ func (x *elements) find(r *udeltaRegion, element int) (*openElement, error) {
 	if x.most = max(x.most, size); size > x.limit {
 		return nil, fmt.Errorf("open elements take %d bytes, the header allows %d", size, x.limit)
 	}
-	x.all = append(x.all, o)
+	x.all, x.inUse = append(x.all, o), o
 	return o, nil
 }
