@@ -27,7 +27,7 @@
 // reads the patch once and in order, so that it may come straight from the
 // network, and can go on after a break at any byte ([Marker], [Format.Resume]).
 // The digests of old and new are in the patch and checked: old is read once
-// more for that before the first byte comes out (see [Limits.OldChecked]).
+// more for that, before the first byte comes out (see [Limits.OldChecked]).
 //
 // How much memory a patch takes is in its header; [Stats] and [Inspect] tell
 // it, [Format.Need] the most that any can. Where the limit is tighter than
@@ -243,8 +243,8 @@ func maker(format string) makeFunc {
 }
 
 // NewReader gives the new file as a stream, made from the first oldSize bytes
-// of old and from patch. It reads the head of the patch and may read all of
-// old before it returns; it reads patch in order and expects it to end where
+// of old and from patch. It reads the head of the patch before it returns, and
+// all of old, if it must, before it or its first Read returns; it reads patch in order and expects it to end where
 // the format says. Cancelling ctx ends the reader with ctx's error.
 //
 // Wrong patches are [ErrCorrupt], too large ones [ErrTooLarge]; an error of

@@ -66,7 +66,8 @@ func InspectInPlace(patch io.Reader) (InPlace, error) {
 // region has the old image. A call for a region that has the new image already
 // does nothing.
 //
-// Limits are as in [Format.NewReader]; Frame is not called. Patches that are
+// Limits are as in [Format.NewReader], but OldChecked and Frame are not used:
+// only a digest taken now tells that the update has not begun. Patches that are
 // not for this region, or damaged, are [ErrCorrupt]. An error of the region or
 // the journal is wrapped; open both anew before the next call.
 func ApplyInPlace(ctx context.Context, region, journal Region, patch *io.SectionReader, limits Limits) (newSize int64, err error) {
@@ -99,7 +100,7 @@ func applyInPlace(ctx context.Context, region, journal Region, patch *io.Section
 		return 0, err
 	}
 	if state == nil {
-		done, err := r.begin(ctx, region, j, limits, patch)
+		done, err := r.begin(ctx, region, j, patch)
 		if done || err != nil {
 			return h.newSize, err
 		}
@@ -117,7 +118,7 @@ func applyInPlace(ctx context.Context, region, journal Region, patch *io.Section
 
 // begin checks everything before the first write. Done says that the region
 // has the new image already.
-func (r *inPlaceReader) begin(ctx context.Context, region Region, j *inplace.Journal, limits Limits, patch *io.SectionReader) (done bool, err error) {
+func (r *inPlaceReader) begin(ctx context.Context, region Region, j *inplace.Journal, patch *io.SectionReader) (done bool, err error) {
 	check, err := openInPlace(&patchSource{src: io.NewSectionReader(patch, 0, patch.Size()), alive: ctx.Err})
 	if err == nil {
 		err = check.structure()
@@ -125,17 +126,15 @@ func (r *inPlaceReader) begin(ctx context.Context, region Region, j *inplace.Jou
 	if err != nil {
 		return false, err
 	}
-	if !limits.OldChecked {
-		err := checkImage(ctx, region, r.header.oldSize, r.header.oldSum)
-		if errors.Is(err, ErrCorrupt) && checkImage(ctx, region, r.header.newSize, r.header.newSum) == nil {
-			return true, j.Clear()
-		}
-		if errors.Is(err, ErrCorrupt) && j.Foreign() {
-			err = fmt.Errorf("%w; the journal is of another update: end that one first, with its own patch", err)
-		}
-		if err != nil {
-			return false, err
-		}
+	err = checkImage(ctx, region, r.header.oldSize, r.header.oldSum)
+	if errors.Is(err, ErrCorrupt) && checkImage(ctx, region, r.header.newSize, r.header.newSum) == nil {
+		return true, j.Clear()
+	}
+	if errors.Is(err, ErrCorrupt) && j.Foreign() {
+		err = fmt.Errorf("%w; the journal is of another update: end that one first, with its own patch", err)
+	}
+	if err != nil {
+		return false, err
 	}
 	return false, j.Clear()
 }

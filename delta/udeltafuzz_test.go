@@ -5,6 +5,9 @@ import (
 	"errors"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/updraft-ota/updraft/delta/internal/coder"
+	"github.com/updraft-ota/updraft/internal/sample"
 )
 
 // refused tells whether err is one that a patch can be blamed for.
@@ -104,12 +107,68 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
+// FuzzMap reads map sections with any contents, and applies a frame with any
+// references in the region. They give an error, or exactly the bytes declared.
+func FuzzMap(f *testing.F) {
+	old, upd := sample.Programs(30)
+	var patch bytes.Buffer
+	if _, err := Make(f.Context(), lookup(f, "udelta"), &patch, section(old), section(upd), Options{}); err != nil {
+		f.Fatal(err)
+	}
+	p := source(patch.Bytes())
+	h, err := p.header()
+	if err != nil || !h.hasElements() {
+		f.Fatal("the patch has no elements")
+	}
+	var room []byte
+	s, err := p.section(h, &room)
+	if err != nil || s.kind != udeltaMapSection {
+		f.Fatalf("section %c, %v, want a map", s.kind, err)
+	}
+	d := &udeltaDecoder{header: h, old: bytes.NewReader(old)}
+	r, err := d.readRegion(s, h.newSize)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint16(r.ops), r.column[0], r.column[1], r.column[2], r.column[3], []byte("references"), uint16(len(upd)))
+	f.Add(uint16(1), []byte{0}, []byte{100}, []byte{0}, []byte{1, 1, 0, 200, 1, 0, 100, 0}, []byte{1}, uint16(101))
+	f.Fuzz(func(t *testing.T, ops uint16, gaps, lengths, diagonals, table, refs []byte, output uint16) {
+		made := &udeltaRegion{ops: int(ops), output: int64(output), column: [regionKinds][]byte{gaps, lengths, diagonals, table}}
+		d := &udeltaDecoder{header: h, old: bytes.NewReader(old)}
+		r, err := d.readRegion(udeltaSection{body: made.body(coder.Fast)}, h.newSize)
+		if err != nil {
+			return
+		}
+		if r.ops > maxRegionOps || len(r.elements) > maxRegionElements {
+			t.Fatalf("%d copies, %d elements", r.ops, len(r.elements))
+		}
+		frame := &udeltaFrame{region: r, output: int(r.output), refs: refs}
+		x := &udeltaExec{header: h, old: d.old, oldSize: h.oldSize, free: make(chan []byte, 2), out: make(chan udeltaPiece, 2)}
+		x.free <- make([]byte, udeltaWindow)
+		literals, clips := 0, frame.clips(h.oldSize)
+		for clip := (udeltaClip{length: 1}); clip.length > 0; literals += clip.gap {
+			if clip, err = clips.next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		frame.column[udeltaLiterals] = make([]byte, literals)
+		if err := x.frame(t.Context(), frame); err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Fatal(err)
+		}
+		if got := x.written; got > frame.output {
+			t.Errorf("%d bytes of %d", got, frame.output)
+		}
+	})
+}
+
 // FuzzDiffMutateApply makes a patch, damages it, and applies it: an error, or
 // exactly the new file.
 func FuzzDiffMutateApply(f *testing.F) {
 	f.Add([]byte("the old file, the old file"), []byte("the new file, the new one"), uint16(99), byte(1), uint16(0))
 	f.Add([]byte("the same"), []byte("the same"), uint16(8), byte(255), uint16(3))
 	f.Add([]byte{}, []byte{}, uint16(0), byte(0), uint16(0))
+	oldProgram, updProgram := sample.Programs(30)
+	f.Add(oldProgram, updProgram, uint16(200), byte(1), uint16(0))
 	f.Fuzz(func(t *testing.T, old, upd []byte, at uint16, xor byte, cut uint16) {
 		patch := makeSmall(t, old, upd)
 		format := lookup(t, "udelta")

@@ -12,7 +12,8 @@ import (
 	"sync"
 )
 
-// openUdelta reads the header and checks old before it returns.
+// openUdelta reads the header. Old is read for its digest while the first
+// frames come, and before any byte of new is given out.
 func openUdelta(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Reader, limits Limits) (io.ReadCloser, error) {
 	source := &patchSource{src: patch, alive: ctx.Err, begin: limits.Frame}
 	h, err := source.header()
@@ -35,13 +36,8 @@ func newUdeltaReader(ctx context.Context, old io.ReaderAt, oldSize int64, source
 	if oldSize != h.oldSize {
 		return nil, corrupt(0, fmt.Errorf("header: the patch is for an old file of %d bytes, this one has %d", h.oldSize, oldSize))
 	}
-	if !limits.OldChecked {
-		if err := h.checkOld(ctx, old); err != nil {
-			return nil, err
-		}
-	}
 	r := &udeltaReader{header: h, alive: ctx.Err, hash: sha256.New(), frame: at, at: at.outputAt}
-	r.begin = func() { r.start(ctx, old, source, limits.Kept, ahead, at) }
+	r.begin = func() { r.start(ctx, old, source, limits, ahead, at) }
 	return r, nil
 }
 
@@ -84,6 +80,7 @@ type udeltaReader struct {
 	work   sync.WaitGroup
 	free   chan []byte
 	pieces chan udeltaPiece
+	old    chan error // says once whether old is the right one; nil once it has
 
 	piece udeltaPiece // its b is still to be given out
 	frame framePlace  // the frame of the last byte given out
@@ -93,14 +90,19 @@ type udeltaReader struct {
 }
 
 // start begins with the frame at a place and leaves out what is before r.at.
-func (r *udeltaReader) start(ctx context.Context, old io.ReaderAt, source *patchSource, kept func(int64), ahead int, at framePlace) {
+func (r *udeltaReader) start(ctx context.Context, old io.ReaderAt, source *patchSource, limits Limits, ahead int, at framePlace) {
 	r.begin = nil
 	ctx, r.stop = context.WithCancel(ctx)
 	source.alive = ctx.Err
-	d := &udeltaDecoder{header: r.header, source: source, old: old, kept: kept, frames: at.number, written: at.outputAt}
+	d := &udeltaDecoder{header: r.header, source: source, old: old, kept: limits.Kept, frames: at.number, written: at.outputAt}
 	x := &udeltaExec{header: r.header, old: old, oldSize: r.header.oldSize, skip: r.at,
 		free: make(chan []byte, udeltaWindows), out: make(chan udeltaPiece, udeltaWindows)}
 	r.free, r.pieces = x.free, x.out
+	if !limits.OldChecked {
+		right := make(chan error, 1)
+		r.old = right
+		r.work.Go(func() { right <- r.header.checkOld(ctx, old) })
+	}
 	for range udeltaWindows {
 		x.free <- make([]byte, min(udeltaWindow, r.header.newSize))
 	}
@@ -231,6 +233,12 @@ func (r *udeltaReader) next() error {
 	if r.piece.room != nil {
 		r.free <- r.piece.room
 		r.piece = udeltaPiece{}
+	}
+	if r.old != nil {
+		err := <-r.old
+		if r.old = nil; err != nil {
+			return fmt.Errorf("apply udelta delta: %w", err)
+		}
 	}
 	p, ok := <-r.pieces
 	switch {
