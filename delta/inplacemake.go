@@ -56,7 +56,7 @@ func makeInPlace(ctx context.Context, dst io.Writer, old, new *io.SectionReader,
 	if n := max(old.Size(), new.Size()); n > math.MaxInt/2 || n > inplace.MaxBlocks*inplace.MaxBlock {
 		return stats, fmt.Errorf("%w: a file of %d bytes, this machine can address %d", ErrTooLarge, n, min(int64(math.MaxInt/2), inplace.MaxBlocks*inplace.MaxBlock))
 	}
-	oldBytes, free, _, err := wholeFile(ctx, "old file", old)
+	oldBytes, free, forget, err := wholeFile(ctx, "old file", old)
 	if err != nil {
 		return stats, err
 	}
@@ -66,7 +66,7 @@ func makeInPlace(ctx context.Context, dst io.Writer, old, new *io.SectionReader,
 		return stats, err
 	}
 	defer free()
-	m := &inPlaceMaker{old: oldBytes, new: newBytes, journal: o.Journal, dst: dst}
+	m := &inPlaceMaker{old: oldBytes, new: newBytes, journal: o.Journal, dst: dst, forget: forget}
 	m.frames = udeltaMaker{level: udeltaLevels[level], dst: &m.made}
 	if err := m.run(ctx); err != nil {
 		return stats, err
@@ -82,6 +82,7 @@ type inPlaceMaker struct {
 	old, new []byte
 	journal  int64
 	dst      io.Writer
+	forget   func() // gives back the memory of old for now
 	plan     *inplace.Plan
 	image    []byte      // the old image as the batches so far leave it
 	frames   udeltaMaker // makes the frames of one batch after the other
@@ -118,6 +119,7 @@ func (m *inPlaceMaker) run(ctx context.Context) error {
 	m.image, free = scratch(len(m.old))
 	defer free()
 	copy(m.image, m.old)
+	m.forget()
 	for k := range m.plan.Batches {
 		if err := m.batch(ctx, k); err != nil {
 			return err

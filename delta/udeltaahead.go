@@ -11,6 +11,7 @@ import (
 	"sort"
 	"sync"
 
+	fsimage "github.com/updraft-ota/updraft/delta/internal/image"
 	"github.com/updraft-ota/updraft/delta/internal/match"
 	"github.com/updraft-ota/updraft/delta/internal/reference"
 )
@@ -26,40 +27,90 @@ type executable struct {
 	parsed  *reference.Element
 }
 
-// contents is the file's bytes; a part of image if they lie together there.
-func (x *executable) contents(image []byte) []byte {
+// contents is the file's bytes; a part of data if they lie together there.
+func (x *executable) contents(data []byte) []byte {
 	if len(x.extents) == 1 {
-		return image[x.extents[0].at:x.extents[0].end()]
+		return data[x.extents[0].at:x.extents[0].end()]
 	}
 	b := make([]byte, 0, x.size)
 	for _, e := range x.extents {
-		b = append(b, image[e.at:e.end()]...)
+		if e.at == hole {
+			b = append(b, make([]byte, e.length)...)
+			continue
+		}
+		b = append(b, data[e.at:e.end()]...)
 	}
 	return b
 }
 
-// executables finds the files in an image that are executables.
-func executables(image []byte) []executable {
-	var all []executable
-	for at := 0; ; {
-		i := bytes.Index(image[at:], []byte("\x7fELF"))
-		if i < 0 {
-			return all
+// executables finds the files in an image that are executables: wherever one
+// begins, in a file system, an archive or anything else. None overlaps another.
+func executables(data []byte) []executable {
+	files := map[int64][]extent{} // by place of their first byte
+	for parts := range fsimage.Sparse(data, leastExecutable) {
+		var all []extent
+		for _, x := range parts {
+			all = append(all, extent{x.At, x.Length}) // hole is fsimage.Hole
 		}
-		at += i
-		size, ok := reference.Sniff(bytes.NewReader(image), int64(at), int64(len(image)-at))
-		if !ok || size < leastExecutable {
-			at++
-			continue
+		if all[0].at != hole {
+			files[all[0].at] = all
 		}
-		b := image[at : int64(at)+size]
-		if e, ok := reference.Parse(bytes.NewReader(b), size); ok {
-			all = append(all, executable{[]extent{{int64(at), size}}, size, e})
-			at += int(size)
-			continue
-		}
-		at++
 	}
+	var all []executable
+	for at := int64(0); ; {
+		i := bytes.Index(data[at:], []byte("\x7fELF"))
+		if i < 0 {
+			return apart(all)
+		}
+		at += int64(i)
+		file, ok := files[at]
+		if !ok {
+			file = []extent{{at, int64(len(data)) - at}}
+		}
+		if x, ok := executableIn(data, file); ok {
+			all = append(all, x)
+			at += x.extents[0].length
+		} else {
+			at++
+		}
+	}
+}
+
+// executableIn gives the executable that begins where a file does.
+func executableIn(data []byte, file []extent) (executable, bool) {
+	r := &extentReader{file: bytes.NewReader(data), all: file}
+	size, ok := reference.Sniff(r, 0, total(file))
+	if !ok || size < leastExecutable {
+		return executable{}, false
+	}
+	x := executable{size: size}
+	for _, part := range file {
+		part.length = min(part.length, size)
+		if size -= part.length; part.length > 0 {
+			x.extents = append(x.extents, part)
+		}
+	}
+	x.parsed, ok = reference.Parse(&extentReader{file: bytes.NewReader(data), all: x.extents}, x.size)
+	return x, ok
+}
+
+// apart leaves out what overlaps something before it.
+func apart(all []executable) []executable {
+	parts, gone := whereIs(all), map[int]bool{}
+	end := int64(0)
+	for _, p := range parts {
+		if p.at < end {
+			gone[p.file] = true
+		}
+		end = max(end, p.end())
+	}
+	var left []executable
+	for i, x := range all {
+		if !gone[i] {
+			left = append(left, x)
+		}
+	}
+	return left
 }
 
 // twins are an executable in old and what became of it.
@@ -133,10 +184,12 @@ func whereIs(all []executable) places {
 	var p places
 	for i := range all {
 		for _, x := range all[i].extents {
-			p = append(p, struct {
-				extent
-				file int
-			}{x, i})
+			if x.at != hole {
+				p = append(p, struct {
+					extent
+					file int
+				}{x, i})
+			}
 		}
 	}
 	sort.Slice(p, func(i, j int) bool { return p[i].at < p[j].at })
@@ -282,16 +335,19 @@ func (m *udeltaMaker) findAgain(ctx context.Context, pairs []*twins) ([]match.Co
 	}
 	parallel(ctx, len(parts), func(i int) {
 		j := parts[i]
-		image := j.x.contents(j.from)
+		data := j.x.contents(j.from)
 		if len(j.x.extents) == 1 {
 			x := j.x.extents[0]
-			j.x.parsed.Absolute(j.to[x.at:x.end()], image, j.low, j.high, j.forecast)
+			j.x.parsed.Absolute(j.to[x.at:x.end()], data, j.low, j.high, j.forecast)
 			return
 		}
-		b := make([]byte, len(image))
-		j.x.parsed.Absolute(b, image, j.low, j.high, j.forecast)
+		b := make([]byte, len(data))
+		j.x.parsed.Absolute(b, data, j.low, j.high, j.forecast)
 		for _, x := range j.x.extents {
-			b = b[copy(j.to[x.at:x.end()], b):]
+			if x.at != hole {
+				copy(j.to[x.at:x.end()], b)
+			}
+			b = b[x.length:]
 		}
 	})
 	if m.forget != nil {

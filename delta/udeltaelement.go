@@ -15,8 +15,11 @@ import (
 // maxElement is how large an element can be on either side, in bytes.
 const maxElement = 1<<32 - 1
 
-// extent is a stretch of a file.
+// extent is a stretch of a file, or of zeros that are not in it.
 type extent struct{ at, length int64 }
+
+// hole is at of zeros.
+const hole = -1
 
 func (x extent) end() int64 { return x.at + x.length }
 
@@ -51,7 +54,9 @@ func (r *udeltaRegion) sortRuns() error {
 	for i := range r.elements {
 		inside := int64(0)
 		for _, x := range r.elements[i].new {
-			r.runs = append(r.runs, elementRun{x, i, inside})
+			if x.at != hole {
+				r.runs = append(r.runs, elementRun{x, i, inside})
+			}
 			inside += x.length
 		}
 	}
@@ -104,7 +109,7 @@ func (e *udeltaElement) inOld(at int64) (inside, length int64, ok bool) {
 	length = maxUdeltaFile
 	for _, x := range e.old {
 		switch {
-		case at >= x.end():
+		case x.at == hole || at >= x.end():
 		case at >= x.at:
 			return inside + at - x.at, x.end() - at, true
 		default:
@@ -120,7 +125,9 @@ func (r *udeltaRegion) copies(element int) iter.Seq[reference.Copy] {
 	return func(yield func(reference.Copy) bool) {
 		from, to := int64(maxUdeltaFile), int64(0)
 		for _, x := range r.elements[element].new {
-			from, to = min(from, x.at), max(to, x.end())
+			if x.at != hole {
+				from, to = min(from, x.at), max(to, x.end())
+			}
 		}
 		ops := r.opsAt(from)
 		for {
@@ -158,7 +165,9 @@ func (r *extentReader) ReadAt(p []byte, at int64) (n int, err error) {
 			continue
 		}
 		k := int(min(int64(len(p)-n), x.length-at))
-		if err := readAt(r.file, p[n:n+k], x.at+at); err != nil {
+		if x.at == hole {
+			clear(p[n : n+k])
+		} else if err := readAt(r.file, p[n:n+k], x.at+at); err != nil {
 			r.failed = err
 			return n, err
 		}

@@ -189,12 +189,18 @@ func (r *udeltaRegion) readElements(newSize int64) error {
 	return r.sortRuns()
 }
 
-// extents reads n extents of a file of a size. The first begins at a distance
-// from before, each other one from the end of the one before it.
+// extents reads n extents of a file of a size. Each begins at a distance from
+// the end of the one before it, which is before for the first; holes do not
+// count.
 func (f *fields) extents(n int, before, size int64) ([]extent, int64) {
 	all := make([]extent, 0, min(n, len(f.b)/2))
 	for range n {
 		v, length := f.number(), f.number()
+		if v == 0 && f.bad == nil && length > 0 && length <= maxElement {
+			all = append(all, extent{hole, length})
+			continue
+		}
+		v--
 		at := before + (v>>1 ^ -(v & 1))
 		if f.bad == nil && (at < 0 || length == 0 || length > size || at > size-length) {
 			f.bad = fmt.Errorf("an extent of %d bytes at %d of a file of %d", length, at, size)
@@ -224,8 +230,12 @@ func (r *udeltaRegion) appendElements(b []byte) []byte {
 
 func appendExtents(b []byte, all []extent, before int64) ([]byte, int64) {
 	for _, x := range all {
+		if x.at == hole {
+			b = binary.AppendUvarint(append(b, 0), uint64(x.length))
+			continue
+		}
 		v := x.at - before
-		b = binary.AppendUvarint(b, uint64(v<<1^v>>63))
+		b = binary.AppendUvarint(b, uint64(v<<1^v>>63)+1)
 		b = binary.AppendUvarint(b, uint64(x.length))
 		before = x.end()
 	}

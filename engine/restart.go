@@ -54,7 +54,7 @@ func (d *drive) restart(ctx context.Context, step, scope string, tries int) erro
 }
 
 // choices are the slots and versions that the run has written, of the targets
-// in scope.
+// in scope, by the name of the target.
 func (d *drive) choices(ctx context.Context, scope string) ([]choice, error) {
 	var out []choice
 	for _, id := range d.r.intents {
@@ -74,11 +74,13 @@ func (d *drive) choices(ctx context.Context, scope string) ([]choice, error) {
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, choice{Target: t.Name, From: boot.Active, To: now.Target.Part})
+			at, known := slices.BinarySearchFunc(out, t.Name, func(c choice, name string) int { return cmp.Compare(c.Target, name) })
+			if !known {
+				out = slices.Insert(out, at, choice{Target: t.Name, From: boot.Active, To: now.Target.Part})
+			}
 		}
 	}
-	slices.SortFunc(out, func(a, b choice) int { return cmp.Compare(a.Target, b.Target) })
-	return slices.CompactFunc(out, func(a, b choice) bool { return a.Target == b.Target }), nil
+	return out, nil
 }
 
 // arm makes durable that a restart is about to be asked for.

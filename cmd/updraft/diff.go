@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -17,7 +21,7 @@ import (
 
 // madePatch is the result of diff. Sizes and memory are bytes.
 type madePatch struct {
-	Format    string  `json:"format"`
+	Format    string  `json:"format"` // of PATCH; "image" if it is the new file, compressed
 	Level     string  `json:"level"`
 	OldSize   int64   `json:"oldSize"`
 	NewSize   int64   `json:"newSize"`
@@ -25,6 +29,42 @@ type madePatch struct {
 	Ratio     float64 `json:"ratio"` // of patch to new, 0 for an empty new file
 	Seconds   float64 `json:"seconds"`
 	Memory    int64   `json:"memory"` // that applying the patch needs
+	// Frames, Copies and what follows them are of formats that have them.
+	Frames  int64         `json:"frames,omitempty"`
+	Copies  int64         `json:"copies,omitempty"`
+	Streams []patchStream `json:"streams,omitempty"`
+	// Executables is how many were found in NEW whose addresses the patch
+	// foretells, ExecutableBytes how large they are.
+	Executables     int64 `json:"executables,omitempty"`
+	ExecutableBytes int64 `json:"executableBytes,omitempty"`
+	// Smaller is what is smaller, the "patch" or the "full" file compressed
+	// with FullCodec. FullSize is the size of that if it is the smaller one,
+	// and DeltaSize that of the patch.
+	Smaller   string `json:"smaller"`
+	DeltaSize int64  `json:"deltaSize"`
+	FullCodec string `json:"fullCodec,omitempty"`
+	FullSize  int64  `json:"fullSize,omitempty"`
+}
+
+// patchStream is one kind of bytes in a patch.
+type patchStream struct {
+	Name string `json:"name"`
+	Raw  int64  `json:"raw"` // bytes before they are coded
+	// Coded is how many they take, 0 if they are coded together with those
+	// after them.
+	Coded int64 `json:"coded,omitempty"`
+}
+
+// worthTrying is the part of the new file that a patch must have before it is
+// worth the time to see whether the whole file, compressed, is smaller.
+const worthTrying = 0.5
+
+// making is what diff is to make.
+type making struct {
+	old, new, patch string
+	format          delta.Format
+	level           delta.Level
+	always          bool // a patch, also where the full image is smaller
 }
 
 func (p *program) diffCommand() *cobra.Command {
@@ -32,14 +72,33 @@ func (p *program) diffCommand() *cobra.Command {
 		Use:   "diff OLD NEW PATCH",
 		Short: "Make a patch that turns one file into another",
 		Long: `Make PATCH, which turns the file OLD into the file NEW. With - as PATCH it goes
-to standard output and the figures to standard error.`,
+to standard output and the figures to standard error.
+
+The formats: udelta is the smallest, and is applied as a stream in some
+megabytes; zstd is read by zstd -d --patch-from and holds both files in memory;
+bsdiff is read by bspatch, and takes long to make.
+
+Where little of NEW is in OLD, NEW itself, compressed with zstd, may be smaller
+than a udelta patch. Then PATCH becomes that, which diff says; updraft patch and
+zstd -d read it. With --always-patch, and in the other formats, it stays a patch.`,
 		Example: "  updraft diff app-1.0 app-1.1 app.patch --level max",
 		Args:    arguments("OLD", "NEW", "PATCH"),
 	}
 	level, format := addLevel(c, "level"), addFormat(c, "format", "vcdiff")
+	always := c.Flags().Bool("always-patch", false, "write a patch also where the whole file, compressed, is smaller")
 	asJSON := c.Flags().Bool("json", false, "print the figures as JSON")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		made, err := p.diff(cmd.Context(), args[0], args[1], args[2], format.value, delta.Level(level.value))
+		m := making{old: args[0], new: args[1], patch: args[2], level: delta.Level(level.value), always: *always}
+		var err error
+		if m.format, err = delta.Lookup(format.value); err != nil {
+			return &usageError{err: err}
+		}
+		if args[2] != "-" {
+			if err := apart("PATCH", args[2], "OLD", args[0], "NEW", args[1]); err != nil {
+				return err
+			}
+		}
+		made, err := p.diff(cmd.Context(), m)
 		if err != nil {
 			return err
 		}
@@ -50,18 +109,56 @@ to standard output and the figures to standard error.`,
 		if *asJSON {
 			return to.printJSON(made)
 		}
-		return to.print("%s: %s, %.2f %% of %s, made in %.1f s; applying it needs %s of memory", args[2],
-			agent.ByteCount(made.PatchSize), 100*made.Ratio, agent.ByteCount(made.NewSize), made.Seconds, agent.ByteCount(made.Memory))
+		return to.printMade(args[2], made)
 	}
 	return c
+}
+
+// printMade says what was made in a few lines.
+func (p *program) printMade(name string, made madePatch) error {
+	what := made.Format + " patch"
+	if made.Format == imageFormat {
+		what = "the whole new file, compressed"
+	}
+	err := p.print("%s: %s, %s, %.2f %% of %s, made in %.1f s", name, what,
+		agent.ByteCount(made.PatchSize), 100*made.Ratio, agent.ByteCount(made.NewSize), made.Seconds)
+	if err != nil {
+		return err
+	}
+	has := ""
+	if made.Frames > 0 {
+		has = fmt.Sprintf("%s with %s", count(made.Frames, "frame", "frames"), count(made.Copies, "copy", "copies"))
+		if made.Executables > 0 {
+			has += ", addresses foretold in " + count(made.Executables, "executable", "executables")
+		}
+		has += "; "
+	}
+	if err := p.print("  %sapplying it needs %s of memory", has, agent.ByteCount(made.Memory)); err != nil {
+		return err
+	}
+	switch {
+	case made.Format == imageFormat:
+		return p.print("  OLD does not help: a patch would have %s; updraft patch and zstd -d read this", agent.ByteCount(made.DeltaSize))
+	case made.Smaller == "full":
+		return p.print("  OLD does not help: the whole new file, compressed with %s, would have %s", made.FullCodec, agent.ByteCount(made.FullSize))
+	}
+	return nil
+}
+
+// count is a number with the word for what is counted.
+func count(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 func addLevel(c *cobra.Command, name string) *choice {
 	return addChoice(c, name, "how hard to look for a small patch", string(delta.Default), string(delta.Fast), string(delta.Max))
 }
 
-// usualFormat is what every device of this version and the zstd program read.
-const usualFormat = "zstd"
+// usualFormat is the smallest, and the one that devices apply as a stream.
+const usualFormat = "udelta"
 
 // addFormat adds a choice of delta formats without the one that cannot be made, if named.
 func addFormat(c *cobra.Command, name, without string) *choice {
@@ -69,48 +166,121 @@ func addFormat(c *cobra.Command, name, without string) *choice {
 	return addChoice(c, name, "format of the patch", append([]string{usualFormat}, words...)...)
 }
 
-func (p *program) diff(ctx context.Context, oldName, newName, patchName, formatName string, level delta.Level) (_ madePatch, err error) {
-	format, err := delta.Lookup(formatName)
-	if err != nil {
-		return madePatch{}, &usageError{err: err}
+// apart refuses to write to a file that is read. roles are pairs of a role and a name.
+func apart(role, name string, roles ...string) error {
+	info, err := os.Stat(name)
+	for i := 0; i+1 < len(roles); i += 2 {
+		other, otherErr := os.Stat(roles[i+1])
+		if filepath.Clean(name) == filepath.Clean(roles[i+1]) || err == nil && otherErr == nil && os.SameFile(info, other) {
+			return usagef("%s and %s are the same file, %s: give %s a name of its own", roles[i], role, name, role)
+		}
 	}
-	oldFile, older, err := openFile(disk.OS(), oldName)
+	return nil
+}
+
+func (p *program) diff(ctx context.Context, m making) (made madePatch, err error) {
+	oldFile, older, err := openFile(disk.OS(), m.old)
 	if err != nil {
 		return madePatch{}, err
 	}
 	defer func() { err = errors.Join(err, oldFile.Close()) }()
-	newFile, newer, err := openFile(disk.OS(), newName)
+	newFile, newer, err := openFile(disk.OS(), m.new)
 	if err != nil {
 		return madePatch{}, err
 	}
 	defer func() { err = errors.Join(err, newFile.Close()) }()
-	var stats delta.Stats
+	name := m.patch
+	if name == "-" { // a patch that turns out to be too large must not have gone out
+		dir, err := os.MkdirTemp("", "updraft-diff-")
+		if err != nil {
+			return madePatch{}, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		name = filepath.Join(dir, "patch")
+	}
 	began := time.Now()
-	err = p.output(patchName, func(w io.Writer) error {
-		var err error
-		stats, err = delta.Make(ctx, format, w, older, newer, delta.Options{Level: level, Bsdiff: bsdiff.Bytes})
-		return err
-	})
+	done := p.busy("making " + m.patch)
+	out, made, err := m.smallest(ctx, name, older, newer)
+	done()
 	if err != nil {
 		return madePatch{}, err
 	}
-	made := madePatch{Format: format.Name(), Level: string(level), OldSize: stats.OldSize, NewSize: stats.NewSize,
-		PatchSize: stats.PatchSize, Seconds: time.Since(began).Seconds(), Memory: stats.Memory}
+	made.OldSize, made.NewSize, made.PatchSize = older.Size(), newer.Size(), out.size
 	if made.NewSize > 0 {
 		made.Ratio = float64(made.PatchSize) / float64(made.NewSize)
 	}
-	return made, nil
+	if m.patch == "-" {
+		_, err = io.Copy(p.stdout, io.NewSectionReader(out.file, 0, out.size))
+		err = out.abort(err)
+	} else {
+		err = out.commit()
+	}
+	made.Seconds = time.Since(began).Seconds()
+	return made, err
 }
 
-// output lets write fill the file called name, which appears only if all goes
-// well, or standard output if name is "-".
-func (p *program) output(name string, write func(io.Writer) error) error {
-	if name == "-" {
-		return write(p.stdout)
+// busy says on a terminal that something takes its time, until it is done.
+func (p *program) busy(what string) (done func()) {
+	if !p.draws() || p.getenv("TERM") == "dumb" {
+		return func() {}
 	}
+	fmt.Fprint(p.stderr, cut(agent.Printable(what)+"…", p.columns()))
+	return func() { fmt.Fprint(p.stderr, erase) }
+}
+
+// smallest makes the file called name: a patch, or a full image if that is
+// allowed and smaller. It is not committed yet.
+func (m making) smallest(ctx context.Context, name string, older, newer *io.SectionReader) (*outFile, madePatch, error) {
 	out, err := create(disk.OS(), name, 0o644)
 	if err != nil {
-		return err
+		return nil, madePatch{}, err
 	}
-	return out.finish(write(out))
+	stats, err := delta.Make(ctx, m.format, out, older, newer, delta.Options{Level: m.level, Bsdiff: bsdiff.Bytes})
+	if err != nil {
+		return nil, madePatch{}, out.abort(err)
+	}
+	made := madePatch{Format: m.format.Name(), Level: string(m.level), Memory: stats.Memory,
+		Frames: stats.Frames, Copies: stats.Ops, Executables: stats.Elements, ExecutableBytes: stats.ElementBytes, Smaller: "patch", DeltaSize: stats.PatchSize}
+	for _, s := range stats.Streams {
+		made.Streams = append(made.Streams, patchStream{s.Name, s.Raw, s.Coded})
+	}
+	if newer.Size() == 0 || float64(out.size) <= worthTrying*float64(newer.Size()) {
+		return out, made, nil
+	}
+	full, err := m.full(ctx, name, newer, out.size)
+	if errors.Is(err, errNotSmaller) {
+		return out, made, nil
+	}
+	if err != nil {
+		return nil, made, out.abort(err)
+	}
+	made.Smaller, made.FullCodec, made.FullSize = "full", "zstd", full.size
+	if m.always || m.format.Name() != usualFormat {
+		return out, made, full.abort(nil)
+	}
+	head := make([]byte, min(full.size, patchHead))
+	if _, err := full.file.ReadAt(head, 0); err != nil && err != io.EOF {
+		return nil, made, errors.Join(full.abort(err), out.abort(nil))
+	}
+	made.Format, made.Memory = imageFormat, imageMemory(head)
+	made.Frames, made.Copies, made.Streams, made.Executables, made.ExecutableBytes = 0, 0, nil, 0, 0
+	return full, made, out.abort(nil)
+}
+
+// full makes a full image below limit bytes that takes the given name when it
+// is committed. A patch may stand beside it meanwhile.
+func (m making) full(ctx context.Context, name string, newer *io.SectionReader, limit int64) (*outFile, error) {
+	digest := sha256.New()
+	if _, err := io.Copy(digest, cancelReader{ctx, io.NewSectionReader(newer, 0, newer.Size())}); err != nil {
+		return nil, err
+	}
+	full, err := create(disk.OS(), name+".full", 0o644)
+	if err != nil {
+		return nil, err
+	}
+	full.name = name
+	if err := writeImage(ctx, full, newer, [sha256.Size]byte(digest.Sum(nil)), limit); err != nil {
+		return nil, full.abort(err)
+	}
+	return full, nil
 }

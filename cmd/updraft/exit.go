@@ -107,7 +107,7 @@ func exitCode(err error) int {
 	case disk.IsNoSpace(err):
 		return exitRolledBack // nothing begun, or nothing left behind
 	}
-	for _, bad := range []error{agent.ErrForeign, engine.ErrGoal, engine.ErrGraph, delta.ErrCorrupt, delta.ErrTooLarge, trust.ErrManifest, trust.ErrKey, trust.ErrPassword} {
+	for _, bad := range []error{agent.ErrForeign, engine.ErrGoal, engine.ErrGraph, delta.ErrCorrupt, delta.ErrTooLarge, delta.ErrUnsupported, trust.ErrManifest, trust.ErrKey, trust.ErrPassword} {
 		if errors.Is(err, bad) {
 			return exitUsage
 		}

@@ -31,7 +31,7 @@ func unpackLZ4(dst []byte, start int, src []byte) (int, error) {
 			copy(dst[at:], src[i:i+n])
 		}
 		at, i = at+n, i+n
-		if i == len(src) {
+		if i == len(src) && token&15 == 0 {
 			return at, nil // the last sequence has no match
 		}
 		if len(src)-i < 2 {

@@ -8,12 +8,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/builtin"
+	"github.com/expr-lang/expr/checker"
+	"github.com/expr-lang/expr/conf"
 	exprfile "github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/types"
-	"github.com/expr-lang/expr/vm"
 
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/document"
@@ -47,13 +48,13 @@ func (c *compiler) compile() (*expression, *document.Problem) {
 	if c.err != nil {
 		return nil, c.err
 	}
-	if e.program, err = c.program(); err != nil {
+	if e.tree, err = c.check(); err != nil {
 		p := e.problem(c.node, document.ExpressionType, err)
 		return nil, &p
 	}
 	_, name := tree.Node.(*ast.MemberNode)
 	e.refs, e.direct = c.refs, name && len(c.refs) == 1 && len(c.path(tree.Node)) > 0
-	e.kind = kindOfType(e.program.Node().Type())
+	e.kind = kindOfType(e.tree.Type())
 	return e, nil
 }
 
@@ -67,16 +68,34 @@ func (c *compiler) parse() (tree *parser.Tree, err error) {
 	return parser.Parse(c.piece.text)
 }
 
-// program compiles against the types of the names that the expression uses.
-func (c *compiler) program() (program *vm.Program, err error) {
+// check gives the tree with the types of all its parts, which follow from
+// those of the names in it.
+func (c *compiler) check() (tree ast.Node, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("cannot be compiled: %v", p)
 		}
 	}()
-	env := types.Map{}
-	for _, f := range c.refs {
-		at := env
+	config := conf.New(namesOf(c.refs))
+	config.MaxNodes = maxNodes
+	for _, name := range builtin.Names {
+		if !slices.Contains(Functions, name) {
+			config.Disabled[name] = true
+			delete(config.Builtins, name)
+		}
+	}
+	checked, err := checker.ParseCheck(c.piece.text, config)
+	if err != nil {
+		return nil, err
+	}
+	return checked.Node, nil
+}
+
+// namesOf gives the library the types of names.
+func namesOf(refs []ref) types.Map {
+	names := types.Map{}
+	for _, f := range refs {
+		at := names
 		for _, key := range f.path()[:len(f.path())-1] {
 			if at[key] == nil {
 				at[key] = types.Map{}
@@ -85,11 +104,7 @@ func (c *compiler) program() (program *vm.Program, err error) {
 		}
 		at[f.name] = exprTypes[f.kind]
 	}
-	options := []expr.Option{expr.Env(env), expr.MaxNodes(maxNodes), expr.Optimize(false), expr.DisableAllBuiltins()}
-	for _, f := range Functions {
-		options = append(options, expr.EnableBuiltin(f))
-	}
-	return expr.Compile(c.piece.text, options...)
+	return names
 }
 
 // report keeps the first problem, at an offset of the expression in bytes.

@@ -5,17 +5,16 @@ import (
 	"math"
 	"reflect"
 
+	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/types"
-	"github.com/expr-lang/expr/vm"
 
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/document"
 )
 
 const (
-	maxLength = 1000   // bytes of an expression
-	maxNodes  = 200    // operators, names and constants of an expression
-	maxMemory = 10_000 // elements of the lists that evaluating one makes
+	maxLength = 1000 // bytes of an expression
+	maxNodes  = 200  // operators, names and constants of an expression
 )
 
 // Functions are those of the expression library whose results are no larger
@@ -75,11 +74,11 @@ func kindOfType(t reflect.Type) kindOf {
 
 // expression is what stands between ${{ and }}, compiled. It may be shared.
 type expression struct {
-	piece   piece
-	refs    []ref
-	direct  bool // it is its one ref and nothing else
-	program *vm.Program
-	kind    kindOf
+	piece  piece
+	refs   []ref
+	direct bool     // it is its one ref and nothing else
+	tree   ast.Node // checked, and from then on only read
+	kind   kindOf
 }
 
 // ref is a value of the scope that an expression names.
@@ -126,8 +125,7 @@ func (e *expression) value(n *document.Node, scope *engine.Scope) (any, *documen
 		}
 		f.put(env, v)
 	}
-	machine := vm.VM{MemoryBudget: maxMemory}
-	v, err := machine.Run(e.program, env)
+	v, err := evaluate(e.tree, env)
 	switch {
 	case (err != nil || v == nil) && missing != "":
 		return fail(0, len(e.piece.text), missing+" has no value yet; a ?? b gives b in place of it")

@@ -73,12 +73,20 @@ func (ps Problems) sorted() Problems {
 	if len(ps) == 0 {
 		return nil
 	}
-	s := slices.Clone(ps)
-	slices.SortStableFunc(s, func(a, b Problem) int {
+	order := make([]*Problem, len(ps)) // a sort of pointers is no code of its own
+	for i := range ps {
+		order[i] = &ps[i]
+	}
+	slices.SortStableFunc(order, func(a, b *Problem) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line),
 			cmp.Compare(a.Column, b.Column), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Text, b.Text))
 	})
-	s = slices.Compact(s)
+	var s Problems
+	for _, p := range order {
+		if len(s) == 0 || s[len(s)-1] != *p {
+			s = append(s, *p)
+		}
+	}
 	if more := len(s) - maxProblems; more > 0 {
 		last := s[maxProblems-1]
 		last.Code, last.Text = TooMany, fmt.Sprintf("and %d more problems", more+1)

@@ -12,9 +12,9 @@ type effort struct {
 func (l Level) effort() effort {
 	switch l {
 	case Fast:
-		return effort{nice: 64, depth: 24, lazy: true}
+		return effort{nice: 64, depth: 8, lazy: true}
 	case Default:
-		return effort{nice: 96, depth: 32, refresh: 256}
+		return effort{nice: 96, depth: 24, refresh: 256}
 	case Max:
 		return effort{nice: maxMatch, depth: 512, refresh: 64}
 	}
@@ -24,8 +24,24 @@ func (l Level) effort() effort {
 // Encode codes the raw bytes of parts, in order, with e, as [Compress] does;
 // other decisions may be coded before and after. It takes nine times the length
 // of all parts, known bytes included, and 5 MiB at Default and Max; five times
-// that length and 5 MiB at Fast.
+// that length and 1 MiB at Fast.
 func Encode(e *Encoder, level Level, kinds []Kind, parts []Part) {
+	new(Compressor).Encode(e, level, kinds, parts)
+}
+
+// Compressor does what [Encode] and [Compress] do and keeps its memory for the
+// next block. The zero value is ready. It serves one goroutine at a time.
+type Compressor struct{ w writer }
+
+// Compress is [Compress].
+func (c *Compressor) Compress(level Level, kinds []Kind, parts []Part) []byte {
+	e := NewEncoder()
+	c.Encode(e, level, kinds, parts)
+	return e.Finish()
+}
+
+// Encode is [Encode].
+func (c *Compressor) Encode(e *Encoder, level Level, kinds []Kind, parts []Part) {
 	if err := CheckKinds(kinds); err != nil {
 		panic("coder: " + err.Error())
 	}
@@ -36,11 +52,12 @@ func Encode(e *Encoder, level Level, kinds []Kind, parts []Part) {
 	if total > MaxWindow {
 		panic(fmt.Sprintf("coder: window of %d bytes", total))
 	}
-	window := make([]byte, 0, total)
+	w := &c.w
+	w.reset(e, level.effort(), kinds, total)
 	for _, p := range parts {
-		window = append(append(window, p.Known...), p.Raw...)
+		w.window = append(append(w.window, p.Known...), p.Raw...)
 	}
-	w := newWriter(e, level.effort(), kinds, window)
+	w.finder.reset(w.window, w.effort.nice, w.effort.depth, w.effort.lazy)
 	for _, p := range parts {
 		w.finder.skip(len(p.Known))
 		w.at += len(p.Known)
@@ -49,6 +66,7 @@ func Encode(e *Encoder, level Level, kinds []Kind, parts []Part) {
 		}
 		w.part(p.Kind, len(p.Raw))
 	}
+	w.e = nil
 }
 
 // writer codes one block.
@@ -56,7 +74,7 @@ type writer struct {
 	e      *Encoder
 	window []byte
 	at     int // how much of window is coded or known
-	finder *finder
+	finder finder
 	effort effort
 	models []kindModel
 	prices []prices // of each kind
@@ -67,15 +85,21 @@ type writer struct {
 	literals []Prob // a copy of a kind's, to go back to
 }
 
-func newWriter(e *Encoder, effort effort, kinds []Kind, window []byte) *writer {
-	w := &writer{e: e, window: window, effort: effort}
-	w.finder = newFinder(window, effort.nice, effort.depth, effort.lazy)
-	w.models = make([]kindModel, len(kinds))
-	w.prices = make([]prices, len(kinds))
+// reset begins a block with a window of so many bytes.
+func (w *writer) reset(e *Encoder, effort effort, kinds []Kind, size int) {
+	w.e, w.effort, w.at, w.have = e, effort, 0, false
+	if cap(w.window) < size {
+		w.window = make([]byte, 0, size)
+	}
+	w.window = w.window[:0]
+	for len(w.models) < len(kinds) {
+		w.models = append(w.models, kindModel{})
+		w.prices = append(w.prices, prices{})
+	}
 	for i, k := range kinds {
 		w.models[i].reset(k)
+		w.prices[i].left = 0
 	}
-	return w
 }
 
 // part codes the next n bytes.
@@ -93,6 +117,11 @@ func (w *writer) piece(kind, end int) {
 		w.code(m, kind, end)
 		return
 	}
+	if w.hopeless(end - start) {
+		w.finder.pass(end - start)
+		w.store(m, kind, end)
+		return
+	}
 	e, before := *w.e, *m
 	w.literals = append(w.literals[:0], m.literals...)
 	w.e.Bit(&m.stored, 0)
@@ -102,12 +131,39 @@ func (w *writer) piece(kind, end int) {
 	}
 	*w.e, *m = e, before
 	copy(m.literals, w.literals)
+	w.at = start
+	w.store(m, kind, end)
+}
+
+// store codes the bytes up to end as they are.
+func (w *writer) store(m *kindModel, kind, end int) {
 	w.prices[kind].left = 0
 	w.e.Bit(&m.stored, 1)
-	for _, c := range w.window[start:end] {
+	for _, c := range w.window[w.at:end] {
 		w.e.Direct(uint32(c), 8)
 	}
-	m.position += uint32(end - start)
+	m.position += uint32(end - w.at)
+	w.at = end
+}
+
+// hopeless tells, without trying it, that the next n bytes would hardly become
+// fewer: all values are about equally frequent, and next to nothing of it was
+// there before.
+func (w *writer) hopeless(n int) bool {
+	if n < minHopeless || w.have {
+		return false
+	}
+	var counts [256]int
+	for _, c := range w.window[w.at : w.at+n] {
+		counts[c]++
+	}
+	squares := 0
+	for _, c := range counts {
+		squares += c * c
+	}
+	// Random bytes give n*n/256 + n, more or less. A part in 64 more is one
+	// of 360 that could be saved.
+	return squares <= n*n/256+n*n/(256*64)+n && w.finder.seen(n) <= n/128
 }
 
 func (w *writer) code(m *kindModel, kind, end int) {

@@ -9,9 +9,9 @@ import (
 type found struct{ length, distance uint32 }
 
 // finder gives the matches at each position of a window, asked for in order.
-// It keeps the latest position of each hash of two, three and four bytes, and
-// all positions with one hash of four bytes either in a binary tree, sorted by
-// what follows them, or in a chain, newest first.
+// It keeps the latest position of each hash of three and four bytes, and of two
+// in a tree, and all positions with one hash of four bytes either in a binary
+// tree, sorted by what follows them, or in a chain, newest first.
 //
 // Positions in the tables are one more than they are, so that zero is none.
 type finder struct {
@@ -31,20 +31,37 @@ const (
 	threeBits  = 16
 	minFour    = 12
 	maxFour    = 20
+	maxChained = 16 // of a table that stays in a processor's cache
 	hashFactor = 0x9E3779B1
+	passStep   = 16
 )
 
-func newFinder(window []byte, nice, depth int, chained bool) *finder {
-	f := &finder{window: window, nice: nice, depth: depth, chained: chained}
-	f.two = make([]uint32, 1<<twoBits)
-	f.three = make([]uint32, 1<<threeBits)
-	f.four = make([]uint32, 1<<min(max(bits.Len(uint(len(window))), minFour), maxFour))
-	links := len(window)
-	if !chained {
-		links *= 2
+// reset begins a window, with the memory of the one before.
+func (f *finder) reset(window []byte, nice, depth int, chained bool) {
+	f.window, f.nice, f.depth, f.chained, f.at = window, nice, depth, chained, 0
+	most, links := maxFour, 2*len(window)
+	if chained {
+		most, links = maxChained, len(window)
+	} else {
+		f.two = cleared(f.two, 1<<twoBits)
 	}
-	f.links = make([]uint32, links)
-	return f
+	f.three = cleared(f.three, 1<<threeBits)
+	f.four = cleared(f.four, 1<<min(max(bits.Len(uint(len(window))), minFour), most))
+	// A link is written before it is followed.
+	if cap(f.links) < links {
+		f.links = make([]uint32, links)
+	}
+	f.links = f.links[:links]
+}
+
+// cleared gives n zeros, in the place of table if it is large enough.
+func cleared(table []uint32, n int) []uint32 {
+	if cap(table) < n {
+		return make([]uint32, n)
+	}
+	table = table[:n]
+	clear(table)
+	return table
 }
 
 // find gives the matches at the next position in order of length, each the
@@ -73,21 +90,11 @@ func (f *finder) step(report bool) {
 	}
 	word := binary.LittleEndian.Uint32(f.window[at:])
 	best := 1
-	two := &f.two[word&0xFFFF]
-	three := &f.three[(word<<8)*hashFactor>>(32-threeBits)]
-	four := &f.four[word*hashFactor>>(32-bits.Len(uint(len(f.four)-1)))]
-	if report {
-		for _, last := range [2]uint32{*two, *three} {
-			if last == 0 {
-				continue
-			}
-			if n := common(f.window, int(last)-1, at, limit); n > best {
-				best = n
-				f.found = append(f.found, found{uint32(n), uint32(at+1) - last})
-			}
-		}
+	if !f.chained {
+		best = f.latest(&f.two[word&0xFFFF], best, limit, report)
 	}
-	*two, *three = uint32(at+1), uint32(at+1)
+	best = f.latest(&f.three[(word<<8)*hashFactor>>(32-threeBits)], best, limit, report)
+	four := f.head(word)
 	last := *four
 	*four = uint32(at + 1)
 	switch {
@@ -98,6 +105,47 @@ func (f *finder) step(report bool) {
 		}
 	default:
 		f.tree(last, limit, best, report)
+	}
+}
+
+// head is the latest position with the hash of these four bytes.
+func (f *finder) head(word uint32) *uint32 {
+	return &f.four[word*hashFactor>>(32-bits.Len(uint(len(f.four)-1)))]
+}
+
+// latest reports the match at the position in a table, if it is longer than
+// best, and puts the current one in its place.
+func (f *finder) latest(slot *uint32, best, limit int, report bool) int {
+	last := *slot
+	*slot = uint32(f.at + 1)
+	if !report || last == 0 {
+		return best
+	}
+	n := common(f.window, int(last)-1, f.at, limit)
+	if n <= best {
+		return best
+	}
+	f.found = append(f.found, found{uint32(n), uint32(f.at+1) - last})
+	return n
+}
+
+// seen counts the positions among the next n at which four bytes stand that
+// the tables have.
+func (f *finder) seen(n int) int {
+	count := 0
+	for at := f.at; at < min(f.at+n, len(f.window)-3); at++ {
+		word := binary.LittleEndian.Uint32(f.window[at:])
+		if last := *f.head(word); last != 0 && binary.LittleEndian.Uint32(f.window[last-1:]) == word {
+			count++
+		}
+	}
+	return count
+}
+
+// pass goes on by n positions, most of which no later one will find.
+func (f *finder) pass(n int) {
+	for to := f.at + n; f.at < to; f.at = min(f.at+passStep, to) {
+		f.step(false)
 	}
 }
 

@@ -20,7 +20,11 @@ func TestFinderAgainstSearch(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			const nice = 40
-			f := newFinder(tt.window, nice, len(tt.window), tt.chained)
+			var f finder
+			// What an earlier window left must not show.
+			f.reset(random(3, 4000, 2), nice, 50, tt.chained)
+			f.skip(4000)
+			f.reset(tt.window, nice, len(tt.window), tt.chained)
 			for at := range tt.window {
 				limit := min(len(tt.window)-at, nice)
 				longest := 0

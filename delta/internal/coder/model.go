@@ -15,6 +15,8 @@ const (
 	// minStored bytes or more can be stored.
 	pieceSize = 32 << 10
 	minStored = 256
+	// minHopeless is how many bytes tell by themselves that they are random.
+	minHopeless = 4 << 10
 )
 
 // state is what the last few steps were, from 0 (only literals for long) to

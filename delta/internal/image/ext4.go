@@ -11,7 +11,7 @@ const (
 	superMagic = 0xEF53
 
 	minDescriptor = 32
-	maxDescriptor = 1024
+	maxDescriptor = 512 // a block has two at least
 	minInode      = 128
 	oldFirstInode = 11
 	maxBlockLog   = 6       // blocks of 64 KiB
@@ -189,26 +189,16 @@ func (v *volume) descriptor(group uint64) ([]byte, bool) {
 	return v.bytes(block, 1)[group%perBlock*v.descriptorSize:][:v.descriptorSize], true
 }
 
-// hasSuper tells whether a group begins with a copy of the superblock.
+// hasSuper tells whether a group of an even number begins with a copy of the
+// superblock. With sparse_super, the groups that do are powers of 3, 5 and 7.
 func (v *volume) hasSuper(group uint64) bool {
-	switch {
-	case group == 0:
+	if group == 0 {
 		return true
-	case v.compat&compatSparseSuper2 != 0: // s_backup_bgs
+	}
+	if v.compat&compatSparseSuper2 != 0 { // s_backup_bgs
 		return group == uint64(little.Uint32(v.super[0x24C:])) || group == uint64(little.Uint32(v.super[0x250:]))
-	case group == 1 || v.readOnly&roSparseSuper == 0:
-		return true
 	}
-	for _, base := range []uint64{3, 5, 7} {
-		power := base
-		for power < group {
-			power *= base
-		}
-		if power == group {
-			return true
-		}
-	}
-	return false
+	return v.readOnly&roSparseSuper == 0
 }
 
 // inodes yields the inodes of a group that may be in use.

@@ -2,7 +2,9 @@ package image
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,17 +23,19 @@ func TestFeatures(t *testing.T) {
 		{"inodes of 128 bytes", "12M", "-I 128 -O ^metadata_csum"},
 		{"inodes of 1024 bytes", "12M", "-I 1024"},
 		{"no 64bit", "12M", "-O ^64bit"},
-		{"no flex_bg, many groups", "12M", "-O ^flex_bg -b 1024 -g 1024"},
-		{"small flex_bg, many groups", "12M", "-G 2 -b 1024 -g 1024"},
-		{"no sums, many groups", "12M", "-O ^metadata_csum,^uninit_bg -b 1024 -g 1024"},
-		{"uninit_bg, many groups", "12M", "-O ^metadata_csum,uninit_bg -b 1024 -g 1024"},
-		{"no sparse_super, many groups", "12M", "-O ^sparse_super,^resize_inode -b 1024 -g 1024"},
-		{"meta_bg", "12M", "-O meta_bg,^resize_inode -b 1024 -g 512"},
-		{"meta_bg without 64bit", "12M", "-O meta_bg,^resize_inode,^64bit,^flex_bg -b 1024 -g 256"},
-		{"meta_bg and all superblocks", "12M", "-O meta_bg,^resize_inode,^sparse_super,^flex_bg -b 1024 -g 512"},
-		{"meta_bg and sparse_super2", "12M", "-O meta_bg,^resize_inode,sparse_super2,^flex_bg -b 1024 -g 512"},
-		{"meta_bg and larger blocks", "12M", "-O meta_bg,^resize_inode -b 2048 -g 256"},
-		{"sparse_super2", "12M", "-O sparse_super2,^resize_inode -b 1024 -g 1024"},
+		{"no flex_bg, many groups", "12M", "-O ^flex_bg -b 1024 -g 1024 -N 300"},
+		{"small flex_bg, many groups", "12M", "-G 2 -b 1024 -g 1024 -N 300"},
+		{"no sums, many groups", "12M", "-O ^metadata_csum,^uninit_bg -b 1024 -g 1024 -N 300"},
+		{"uninit_bg, many groups", "12M", "-O ^metadata_csum,uninit_bg -b 1024 -g 1024 -N 300"},
+		{"no sparse_super, many groups", "12M", "-O ^sparse_super,^resize_inode -b 1024 -g 1024 -N 300"},
+		{"descriptors in several blocks", "12M", "-b 1024 -g 256 -N 300"},
+		{"meta_bg", "12M", "-O meta_bg,^resize_inode -b 1024 -g 512 -N 300"},
+		{"meta_bg without 64bit", "12M", "-O meta_bg,^resize_inode,^64bit,^flex_bg -b 1024 -g 256 -N 300"},
+		{"meta_bg and all superblocks", "12M", "-O meta_bg,^resize_inode,^sparse_super,^flex_bg -b 1024 -g 512 -N 300"},
+		{"meta_bg and sparse_super2", "12M", "-O meta_bg,^resize_inode,sparse_super2,^flex_bg -b 1024 -g 512 -N 300"},
+		{"meta_bg and a superblock before descriptors", "8493K", "-O meta_bg,^resize_inode,sparse_super2,^flex_bg,^has_journal -b 1024 -g 512 -N 272"},
+		{"meta_bg and larger blocks", "24M", "-O meta_bg,^resize_inode -b 2048 -g 256 -N 300"},
+		{"sparse_super2", "12M", "-O sparse_super2,^resize_inode -b 1024 -g 1024 -N 300"},
 		{"no journal", "12M", "-O ^has_journal"},
 		{"verity, encrypt, casefold, quota", "12M", "-O verity,encrypt,casefold,quota,project"},
 		{"inline data", "12M", "-O inline_data"},
@@ -42,7 +46,7 @@ func TestFeatures(t *testing.T) {
 			for i, size := range []int{200, 1024, 4096, 4097, 12 << 10, 13<<10 + 5, 64 << 10, 300<<10 + 1, 2<<20 - 1} {
 				d.add(fmt.Sprint("file", i), size)
 			}
-			for i := range 300 { // so that further groups have inodes in use
+			for i := range 245 { // so that of small groups the seventeenth is in use
 				d.add(fmt.Sprint("small", i), 161+i)
 			}
 			d.file("empty", nil)
@@ -104,53 +108,54 @@ func TestLeftOut(t *testing.T) {
 	for _, tt := range []struct {
 		name, options string
 		spoil         func(d *disk)
+		sparse        int // files that Sparse yields beside those of Find
 	}{
 		{"a hole", "", func(d *disk) {
 			b := noise(1000, 256<<10)
 			clear(b[64<<10 : 128<<10])
 			d.edit("write " + d.file("spoilt", b) + " spoilt")
-		}},
+		}, 1},
 		{"a hole in a block map", "-O ^extent,^64bit", func(d *disk) {
 			b := noise(1000, 256<<10)
 			clear(b[64<<10 : 128<<10])
 			d.edit("write " + d.file("spoilt", b) + " spoilt")
-		}},
+		}, 1},
 		{"a hole at the end", "", func(d *disk) {
 			d.edit("write "+d.file("spoilt", noise(1000, 8192))+" spoilt", "set_inode_field spoilt size 100000")
-		}},
+		}, 1},
 		{"nothing but a hole", "", func(d *disk) {
 			d.edit("write "+d.file("spoilt", nil)+" spoilt", "set_inode_field spoilt size 100000")
-		}},
+		}, 0},
 		{"space never written", "", func(d *disk) {
 			d.edit("write "+d.file("spoilt", nil)+" spoilt", "fallocate spoilt 0 31", "set_inode_field spoilt size 131072")
-		}},
+		}, 0},
 		{"inline data", "-O inline_data -I 256", func(d *disk) {
 			d.edit("write " + d.file("spoilt", noise(1000, 40)) + " spoilt")
-		}},
+		}, 0},
 		{"encryption", "-O encrypt", func(d *disk) {
 			d.edit("write "+d.file("spoilt", noise(1000, 8192))+" spoilt", "set_inode_field spoilt flags 0x80800")
-		}},
+		}, 0},
 		{"compression", "", func(d *disk) {
 			d.edit("write "+d.file("spoilt", noise(1000, 8192))+" spoilt", "set_inode_field spoilt flags 0x80200")
-		}},
+		}, 0},
 		{"the value of an attribute", "-O ea_inode -I 256", func(d *disk) {
 			d.edit("ea_set -f " + d.file("spoilt", noise(1000, 20_000)) + " first user.large")
-		}},
+		}, 0},
 		{"no regular file", "", func(d *disk) {
 			d.edit("write "+d.file("spoilt", noise(1000, 8192))+" spoilt", "set_inode_field spoilt mode 0120644")
-		}},
+		}, 0},
 		{"deleted", "", func(d *disk) {
 			d.edit("write "+d.file("spoilt", noise(1000, 8192))+" spoilt", "rm spoilt")
-		}},
+		}, 0},
 		{"larger than the image", "", func(d *disk) {
 			d.edit("write "+d.file("spoilt", noise(1000, 8192))+" spoilt", "set_inode_field spoilt size 0x7fffffffffffffff")
-		}},
+		}, 0},
 		{"a negative size", "", func(d *disk) {
 			d.edit("write "+d.file("spoilt", noise(1000, 8192))+" spoilt", "set_inode_field spoilt size 0xffffffffffffffff")
-		}},
+		}, 0},
 		{"a block outside", "-O ^extent,^64bit", func(d *disk) {
 			d.edit("write "+d.file("spoilt", noise(1000, 8192))+" spoilt", "set_inode_field spoilt block[1] 0xfffffff0")
-		}},
+		}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDisk(t)
@@ -158,7 +163,43 @@ func TestLeftOut(t *testing.T) {
 			d.add("second", 1234)
 			d.format("8M", append([]string{"-b", "4096"}, strings.Fields(tt.options)...)...)
 			tt.spoil(d)
-			d.verify(d.image(), 1)
+			image := d.image()
+			d.verify(image, 1)
+			sparse := slices.Collect(Sparse(image, 1))
+			checkAll(t, image, 1, sparse)
+			if len(sparse) != 2+tt.sparse {
+				t.Errorf("%d files, want %d", len(sparse), 2+tt.sparse)
+			}
+		})
+	}
+}
+
+func TestHoles(t *testing.T) {
+	for _, options := range []string{"-b 4096", "-b 1024", "-b 1024 -O ^extent,^64bit", "-t ext2 -b 4096"} {
+		t.Run(options, func(t *testing.T) {
+			d := newDisk(t)
+			for i, holes := range [][][2]int{{{0, 8192}}, {{8192, 80_000}}, {{100_000, 500_000}}, {{4096, 8192}, {12288, 16384}, {24576, 700_000}}, {{12 << 10, 268 << 10}}} {
+				b := noise(uint64(i), 700_000)
+				for _, h := range holes {
+					clear(b[h[0]:h[1]])
+				}
+				d.file(fmt.Sprint(i), b)
+				d.want[sha256.Sum256(b)] = wanted{fmt.Sprint(i), int64(len(b))}
+			}
+			d.format("12M", strings.Fields(options)...)
+			image := d.image()
+			for file := range Sparse(image, 1) {
+				if b := read(image, file); d.want[sha256.Sum256(b)].size == 0 {
+					t.Errorf("%d bytes that no file has, at %v", len(b), file)
+				} else if len(file) < 2 {
+					t.Errorf("a file at %v: there is no hole, so that nothing is tested", file)
+				} else {
+					delete(d.want, sha256.Sum256(b))
+				}
+			}
+			for _, f := range d.want {
+				t.Errorf("%s is missing", f.name)
+			}
 		})
 	}
 }

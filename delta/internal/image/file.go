@@ -16,7 +16,7 @@ const (
 	treeMagic    = 0xF30A
 	treeEntry    = 12 // bytes, of the header as well
 	maxTreeDepth = 5
-	maxWritten   = 32768 // blocks; what an extent has more was never written
+	maxWritten   = 32768 // blocks; an extent said to have n more has n that were never written
 )
 
 // file gives the extents of an inode, or nil if it is to be left out.

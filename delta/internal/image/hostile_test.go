@@ -64,10 +64,11 @@ func treeNode(b []byte, depth uint16, entries ...[3]uint64) {
 
 func TestTree(t *testing.T) {
 	at := func(block, length int64) Extent { return Extent{block << 10, length} }
+	hole := func(length int64) Extent { return Extent{Hole, length} }
 	for _, tt := range []struct {
 		name string
 		make func(b, root []byte)
-		want []Extent
+		want []Extent // with a hole: of Sparse alone
 	}{
 		{"one extent", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 3, 40}) }, []Extent{at(40, 2500)}},
 		{"longer than the file", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 9, 40}) }, []Extent{at(40, 2500)}},
@@ -101,12 +102,18 @@ func TestTree(t *testing.T) {
 		{"no magic number", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 3, 40}); root[0]++ }, nil},
 		{"more entries than fit", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 1, 40}); root[2] = 5 }, nil},
 		{"no entries", func(b, root []byte) { treeNode(root, 0) }, nil},
-		{"a gap", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 1, 40}, [3]uint64{2, 1, 42}) }, nil},
-		{"a gap at the beginning", func(b, root []byte) { treeNode(root, 0, [3]uint64{1, 3, 40}) }, nil},
-		{"too short", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 2, 40}) }, nil},
+		{"a gap", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 1, 40}, [3]uint64{2, 1, 42}) }, []Extent{at(40, 1024), hole(1024), at(42, 452)}},
+		{"a gap at the beginning", func(b, root []byte) { treeNode(root, 0, [3]uint64{1, 3, 40}) }, []Extent{hole(1024), at(40, 1476)}},
+		{"a gap before the next block of the image", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 1, 40}, [3]uint64{2, 1, 41}) }, []Extent{at(40, 1024), hole(1024), at(41, 452)}},
+		{"a gap to beyond the end", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 1, 40}, [3]uint64{9, 1, 40}) }, []Extent{at(40, 1024), hole(1476)}},
+		{"back to the beginning", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 2, 40}, [3]uint64{0, 3, 43}) }, nil},
+		{"too short", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 2, 40}) }, []Extent{at(40, 2048), hole(452)}},
 		{"an extent of nothing", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 0, 40}, [3]uint64{0, 3, 40}) }, nil},
 		{"never written", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 32768 + 3, 40}) }, nil},
-		{"never written in part", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 1, 40}, [3]uint64{1, 32768 + 2, 41}) }, nil},
+		{"never written in part", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 1, 40}, [3]uint64{1, 32768 + 2, 41}) }, []Extent{at(40, 1024), hole(1476)}},
+		{"a gap before what was never written", func(b, root []byte) {
+			treeNode(root, 0, [3]uint64{1, 32768 + 1, 41}, [3]uint64{2, 1, 40})
+		}, []Extent{hole(2048), at(40, 452)}},
 		{"block 0", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 3, 0}) }, nil},
 		{"beyond the image", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 3, 62}) }, nil},
 		{"far beyond the image", func(b, root []byte) { treeNode(root, 0, [3]uint64{0, 3, 1<<48 - 1}) }, nil},
@@ -118,15 +125,20 @@ func TestTree(t *testing.T) {
 			b := tiny(2)
 			regular(tinyInode(b, 1), 2500)
 			tt.make(b, tinyInode(b, 1)[0x28:])
-			got := slices.Collect(Ext4(b, 1))
-			want := [][]Extent{{at(20, 1500)}, tt.want}
-			if tt.want == nil {
-				want = want[:1]
+			check := func(got [][]Extent, with bool) {
+				t.Helper()
+				want := [][]Extent{{at(20, 1500)}}
+				if with {
+					want = append(want, tt.want)
+				}
+				if !slices.EqualFunc(got, want, slices.Equal) {
+					t.Errorf("files = %v, want %v", got, want)
+				}
+				checkAll(t, b, 1, got)
 			}
-			if !slices.EqualFunc(got, want, slices.Equal) {
-				t.Errorf("files = %v, want %v", got, want)
-			}
-			checkAll(t, b, 1, got)
+			isHole := func(x Extent) bool { return x.At == Hole }
+			check(slices.Collect(Ext4(b, 1)), tt.want != nil && !slices.ContainsFunc(tt.want, isHole))
+			check(slices.Collect(Sparse(b, 1)), tt.want != nil)
 		})
 	}
 }
@@ -168,6 +180,32 @@ func TestSuperblock(t *testing.T) {
 			little.PutUint32(b[superAt+tt.at:], tt.to)
 			got := slices.Collect(Ext4(b, 1))
 			if len(got) != tt.want {
+				t.Errorf("%d files, want %d", len(got), tt.want)
+			}
+		})
+	}
+}
+
+func TestUnusedInodes(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		sums          uint32 // feature
+		flags, unused uint16
+		want          int
+	}{
+		{"the last two", roMetadataSum, 0, 128 - 12, 2},
+		{"the last two, old sums", roGroupSum, 0, 128 - 12, 2},
+		{"all", roMetadataSum, 0, 128, 0},
+		{"more than all", roMetadataSum, 0, 1<<16 - 1, 0},
+		{"a group without inodes", roMetadataSum, inodeUninit, 0, 0},
+		{"nothing is said without sums", 0, inodeUninit, 128, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := tiny(4)
+			little.PutUint32(b[superAt+0x64:], tt.sums)
+			little.PutUint16(b[2048+0x12:], tt.flags)
+			little.PutUint16(b[2048+0x1C:], tt.unused)
+			if got := slices.Collect(Ext4(b, 1)); len(got) != tt.want {
 				t.Errorf("%d files, want %d", len(got), tt.want)
 			}
 		})
@@ -252,45 +290,88 @@ func TestManyUses(t *testing.T) {
 	})
 }
 
-func FuzzFind(f *testing.F) {
-	f.Add([]byte{})
-	f.Add(tiny(4))
-	b := tiny(3)
+// seeds are images with all that can be met in one.
+func seeds() [][]byte {
+	files := tiny(3)
 	for depth := range uint16(5) {
-		treeNode(b[(50+int(depth))<<10:], depth, [3]uint64{0, 3, 49 + uint64(depth)})
+		treeNode(files[(50+int(depth))<<10:], depth, [3]uint64{0, 3, 49 + uint64(depth)})
 	}
-	treeNode(b[50<<10:], 0, [3]uint64{0, 3, 40})
-	treeNode(tinyInode(b, 1)[0x28:], 5, [3]uint64{0, 0, 54})
-	mapped := tinyInode(b, 2)
+	treeNode(files[50<<10:], 0, [3]uint64{0, 1, 40}, [3]uint64{1, 1, 42})
+	treeNode(tinyInode(files, 1)[0x28:], 5, [3]uint64{0, 0, 54})
+	mapped := tinyInode(files, 2)
 	regular(mapped, 14<<10)
 	little.PutUint32(mapped[0x20:], 0)
 	for i := range 13 {
-		little.PutUint32(mapped[0x28+4*i:], uint32(26+i))
+		little.PutUint32(mapped[0x28+4*i:], uint32(25+i))
 	}
-	little.PutUint32(b[38<<10:], 45)
-	little.PutUint32(b[38<<10+4:], 46)
-	f.Add(slices.Clone(b))
+	little.PutUint32(files[37<<10:], 45)
+	little.PutUint32(files[37<<10+4:], 46)
+
 	meta := tiny(4)
-	little.PutUint32(meta[superAt+0x60:], 0x42|incompatMetaBG)
-	f.Add(meta)
-	disk := make([]byte, 80<<10)
-	gptTable(disk, 512, Extent{8 << 10, 64 << 10})
-	copy(disk[8<<10:], tiny(2))
-	f.Add(disk)
+	little.PutUint32(meta[superAt+0x20:], 16) // blocks of a group
+	little.PutUint32(meta[superAt+0x60:], 0x42|incompatMetaBG|incompat64bit)
+	little.PutUint16(meta[superAt+0xFE:], 64)
+
+	table := make([]byte, 80<<10)
+	gptTable(table, 512, Extent{8 << 10, 64 << 10})
+	copy(table[8<<10:], tiny(2))
+
 	chain := make([]byte, 80<<10)
 	mbrEntryAt(chain, 0, 0, 0x83, 16, 128)
 	mbrEntryAt(chain, 0, 1, 0x05, 8, 150)
 	mbrEntryAt(chain, 8, 0, 0x83, 8, 128)
 	mbrEntryAt(chain, 8, 1, 0x05, 150, 2)
 	copy(chain[8<<10:], tiny(2))
-	f.Add(chain)
-	f.Fuzz(func(t *testing.T, image []byte) {
-		for _, least := range []int64{-1, 1, 2000} {
-			files := slices.Collect(Find(image, least))
-			checkAll(t, image, least, files)
-			if again := slices.Collect(Find(image, least)); !slices.EqualFunc(files, again, slices.Equal) {
-				t.Fatalf("a second look gives %v, want %v", again, files)
-			}
+	return [][]byte{files, meta, table, chain}
+}
+
+func TestSeeds(t *testing.T) {
+	for i, want := range []int{3, 4, 2, 2} {
+		if got := slices.Collect(Sparse(seeds()[i], 1)); len(got) != want {
+			t.Errorf("image %d has files %v, want %d", i, got, want)
 		}
+	}
+}
+
+func checkAny(t *testing.T, image []byte) {
+	for _, least := range []int64{-1, 2000} {
+		files := slices.Collect(Sparse(image, least))
+		checkAll(t, image, least, files)
+		files = slices.DeleteFunc(files, func(file []Extent) bool {
+			return slices.ContainsFunc(file, func(x Extent) bool { return x.At == Hole })
+		})
+		if got := slices.Collect(Find(image, least)); !slices.EqualFunc(got, files, slices.Equal) {
+			t.Fatalf("Find gives %v, and Sparse %v without holes", got, files)
+		}
+	}
+}
+
+func FuzzFind(f *testing.F) {
+	for _, b := range seeds() {
+		f.Add(b)
+	}
+	f.Fuzz(checkAny)
+}
+
+// FuzzDamage changes words of the tables and leaves the rest alone.
+func FuzzDamage(f *testing.F) {
+	f.Add(byte(0), []byte{0, 8, 6, 0, 0, 0})
+	f.Add(byte(1), []byte{1, 0, 50, 0, 255, 255, 2, 0, 20, 1, 0, 0})
+	f.Add(byte(3), []byte{0, 0, 1, 2, 3, 4})
+	images := seeds()
+	tables := [][]int{ // places that have anything in them
+		{1 << 10, 2 << 10, 4 << 10, 37 << 10, 50 << 10, 51 << 10, 52 << 10, 53 << 10, 54 << 10},
+		{1 << 10, 2 << 10, 3 << 10, 4 << 10, 17 << 10, 33 << 10},
+		{0, 512, 1 << 10, 9 << 10, 10 << 10, 12 << 10},
+		{0, 256, 4<<10 + 256, 9 << 10, 10 << 10, 12 << 10},
+	}
+	f.Fuzz(func(t *testing.T, which byte, changes []byte) {
+		i := int(which) % len(images)
+		image := slices.Clone(images[i])
+		for ; len(changes) >= 4; changes = changes[4:] {
+			at := tables[i][int(changes[0])%len(tables[i])] + 2*int(changes[1])
+			copy(image[at:], changes[2:4])
+		}
+		checkAny(t, image)
 	})
 }

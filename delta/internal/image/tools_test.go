@@ -138,6 +138,10 @@ func (d *disk) image() []byte {
 func read(image []byte, file []Extent) []byte {
 	var b []byte
 	for _, x := range file {
+		if x.At == Hole {
+			b = append(b, make([]byte, x.Length)...)
+			continue
+		}
 		b = append(b, image[x.At:x.end()]...)
 	}
 	return b
@@ -172,21 +176,21 @@ func checkAll(t *testing.T, image []byte, least int64, files [][]Extent) {
 	t.Helper()
 	var all []Extent
 	for _, file := range files {
-		size, end := int64(0), int64(-1)
-		for _, x := range file {
-			if x.At < 0 || x.Length <= 0 || x.end() < x.At || x.end() > int64(len(image)) {
+		size := int64(0)
+		for i, x := range file {
+			if x.Length <= 0 || x.At != Hole && (x.At < 0 || x.end() < x.At || x.end() > int64(len(image))) {
 				t.Fatalf("extent %v of an image of %d bytes", x, len(image))
 			}
-			if x.At == end {
+			if i > 0 && (x.At == file[i-1].At || x.At != Hole && file[i-1].At != Hole && x.At == file[i-1].end()) {
 				t.Fatalf("extents in %v touch and are not one", file)
 			}
-			end = x.end()
-			size += x.Length
+			if size += x.Length; x.At != Hole {
+				all = append(all, x)
+			}
 		}
-		if size < least || size == 0 {
-			t.Fatalf("a file of %d bytes, want at least %d", size, least)
+		if size < least || size > int64(len(image)) || !slices.ContainsFunc(file, func(x Extent) bool { return x.At != Hole }) {
+			t.Fatalf("a file of %d bytes at %v, want at least %d", size, file, least)
 		}
-		all = append(all, file...)
 	}
 	slices.SortFunc(all, func(a, b Extent) int { return cmp.Compare(a.At, b.At) })
 	for i := 1; i < len(all); i++ {

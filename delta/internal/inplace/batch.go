@@ -94,7 +94,7 @@ func (b *Batch) flush() error {
 	if _, err := b.journal.file.WriteAt(b.out, b.record.at+recordSize+b.written); err != nil {
 		return fmt.Errorf("write journal: %w", err)
 	}
-	b.record.sum = crc32.Update(b.record.sum, castagnoli, b.out)
+	b.record.sum = crc32.Update(b.record.sum, castagnoli(), b.out)
 	b.written += n
 	b.out = b.out[:0]
 	return nil

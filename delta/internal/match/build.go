@@ -11,25 +11,23 @@ import (
 // the whole of this.
 type builder struct {
 	x       *index
+	work    []span // the stretches of old, each for one goroutine at a time
 	parts   int
 	perPart int        // buckets in a part
-	held    []uint64   // one bit for each place of old: the index holds it
-	high    [][]uint8  // by stretch: the highest bits of the hash of each place held
-	counts  [][]uint32 // by stretch of old and part: first how many, then where the next goes
+	held    [][]uint64 // by stretch: one bit for each place, the index holds it
+	counts  [][]uint32 // by stretch and part: first how many, then where the next goes
 	starts  []uint32   // by part: its first entry; one more at the end
+	within  []uint16   // by entry, until it is in its bucket: which of its part
 }
 
-// item is an entry on its way into its bucket.
-type item struct{ bucket, entry uint32 }
-
-func (x *index) build(ctx context.Context, threads int) error {
-	places := len(x.old)/(2*x.radius+1)/x.unit + 1
-	b := &builder{x: x, parts: places/partLoad + 1, held: make([]uint64, len(x.old)/64+1)}
+// build indexes the spans of work, about so many places.
+func (x *index) build(ctx context.Context, work []span, places int, s *Scratch, threads int) error {
+	b := &builder{x: x, work: work, parts: places/partLoad + 1}
 	b.perPart = places/bucketLoad/b.parts + 1
-	b.counts = make([][]uint32, len(x.old)/stretch+1)
-	b.high = make([][]uint8, len(b.counts))
-	x.first = make([]uint32, b.parts*b.perPart+1)
-	err := parallel(ctx, threads, len(b.counts), func() func(int) {
+	b.layHeld(s)
+	b.counts = make([][]uint32, len(b.work))
+	x.first = cleared(&s.first, b.parts*b.perPart+1)
+	err := parallel(ctx, threads, len(b.work), func() func(int) {
 		p := &picker{key: x.key, radius: x.radius}
 		return func(i int) { b.count(i, p) }
 	})
@@ -37,34 +35,47 @@ func (x *index) build(ctx context.Context, threads int) error {
 		return err
 	}
 	b.layOut()
-	x.entries = make([]uint32, b.starts[b.parts])
+	total := int(b.starts[b.parts])
+	x.entries, b.within = sized(&s.entries, total), sized(&s.within, total)
 	x.first[len(x.first)-1] = b.starts[b.parts]
-	// A quarter of the items at a time: room is short.
-	var room []item
-	for lo := 0; lo < b.parts; {
-		hi := lo + 1
-		for limit := b.starts[b.parts]/4 + partLoad; hi < b.parts && b.starts[hi+1]-b.starts[lo] <= limit; {
-			hi++
-		}
-		n := int(b.starts[hi] - b.starts[lo])
-		if n > cap(room) {
-			room = make([]item, n)
-		}
-		err := parallel(ctx, threads, len(b.counts), func() func(int) {
-			return func(i int) { b.scatter(i, lo, hi, room[:n]) }
-		})
-		if err != nil {
-			return err
-		}
-		err = parallel(ctx, threads, hi-lo, func() func(int) {
-			return func(i int) { b.sort(lo+i, room[b.starts[lo+i]-b.starts[lo]:b.starts[lo+i+1]-b.starts[lo]]) }
-		})
-		if err != nil {
-			return err
-		}
-		lo = hi
+	err = parallel(ctx, threads, len(b.work), func() func(int) { return b.scatter })
+	if err != nil {
+		return err
 	}
-	return nil
+	return parallel(ctx, threads, b.parts, func() func(int) {
+		var room []uint32
+		return func(i int) { room = b.sort(i, room) }
+	})
+}
+
+// layHeld gives each stretch its bits.
+func (b *builder) layHeld(s *Scratch) {
+	words := 0
+	for _, w := range b.work {
+		words += (w.to-w.from)/64 + 1
+	}
+	all := cleared(&s.held, words)
+	b.held = make([][]uint64, len(b.work))
+	for i, w := range b.work {
+		n := (w.to-w.from)/64 + 1
+		b.held[i], all = all[:n:n], all[n:]
+	}
+}
+
+// sized gives n values of what room points to, which it makes larger if need be.
+func sized[T any](room *[]T, n int) []T {
+	if cap(*room) < n {
+		*room = nil
+		*room = make([]T, n)
+	}
+	return (*room)[:n]
+}
+
+// cleared gives n zeros of what room points to.
+func cleared[T any](room *[]T, n int) []T {
+	b := sized(room, n)
+	clear(b)
+	return b
 }
 
 // part gives the part of a hash: its bucket divided by perPart.
@@ -76,20 +87,25 @@ func (b *builder) part(h uint64) int {
 // count marks the places of stretch i that the index holds, and counts them by
 // part.
 func (b *builder) count(i int, p *picker) {
-	counts := make([]uint32, b.parts)
-	lo, hi := i*stretch, min((i+1)*stretch, len(b.x.old))
-	high := make([]uint8, 0, (hi-lo)/(2*b.x.radius+1)*17/16)
-	for ; lo < hi; lo += pickSize {
-		for _, k := range p.pick(b.x.old, lo, pickSize) {
+	counts, held := make([]uint32, b.parts), b.held[i]
+	s := b.work[i]
+	for lo := s.from; lo < s.to; lo += pickSize {
+		for _, k := range p.choose(b.x.old, lo, min(pickSize, s.to-lo), s.long) {
 			if at := lo + int(k); at%b.x.unit == 0 {
-				h := hash(b.x.old[at:], b.x.key)
-				b.held[at/64] |= 1 << (at % 64)
-				counts[b.part(h)]++
-				high = append(high, uint8(h>>56))
+				held[(at-s.from)/64] |= 1 << ((at - s.from) % 64)
+				counts[b.part(hash(b.x.old[at:], b.x.key))]++
 			}
 		}
 	}
-	b.counts[i], b.high[i] = counts, high
+	b.counts[i] = counts
+}
+
+// choose gives the places that an index holds of n from lo on.
+func (p *picker) choose(b []byte, lo, n int, long bool) []int32 {
+	if long {
+		return p.few(b, lo, n, sparsely)
+	}
+	return p.pick(b, lo, n)
 }
 
 // layOut turns counts into the places where entries go.
@@ -105,48 +121,43 @@ func (b *builder) layOut() {
 	b.starts[b.parts] = sum
 }
 
-// scatter writes the items of stretch i that belong to parts [lo, hi).
-func (b *builder) scatter(i, lo, hi int, items []item) {
-	x, next, high := b.x, b.counts[i], b.high[i]
-	base := b.starts[lo]
-	// Most places of other parts are known by the high bits alone.
-	least, most := uint8(lo*256/b.parts), uint8((hi*256-1)/b.parts)
-	words := b.held[i*stretch/64 : min((i+1)*stretch/64, len(b.held))]
-	for k, w := range words {
-		n := bits.OnesCount64(w)
-		some := high[:n]
-		high = high[n:]
-		for _, v := range some {
-			if v >= least && v <= most {
-				at := i*stretch + k*64 + bits.TrailingZeros64(w)
-				h := hash(x.old[at:], x.key)
-				if p := b.part(h); p >= lo && p < hi {
-					items[next[p]-base] = item{x.bucket(h), uint32(at/x.unit)<<x.tagBits | x.tag(h)}
-					next[p]++
-				}
-			}
-			w &= w - 1
+// scatter writes the entries of stretch i into their parts.
+func (b *builder) scatter(i int) {
+	x, next, from := b.x, b.counts[i], b.work[i].from
+	for k, w := range b.held[i] {
+		for ; w != 0; w &= w - 1 {
+			at := from + k*64 + bits.TrailingZeros64(w)
+			h := hash(x.old[at:], x.key)
+			p := b.part(h)
+			to := next[p]
+			next[p]++
+			x.entries[to] = uint32(at/x.unit)<<x.tagBits | x.tag(h)
+			b.within[to] = uint16(x.bucket(h) - uint32(p*b.perPart))
 		}
 	}
 }
 
-// sort puts the items of a part into their buckets, in their order.
-func (b *builder) sort(part int, items []item) {
-	at := uint32(part * b.perPart)
-	first := b.x.first[at : at+uint32(b.perPart)]
-	for _, it := range items {
-		first[it.bucket-at]++
+// sort puts the entries of a part into their buckets, in their order. It uses
+// room, and gives it back.
+func (b *builder) sort(part int, room []uint32) []uint32 {
+	from, to := b.starts[part], b.starts[part+1]
+	entries, within := b.x.entries[from:to], b.within[from:to]
+	first := b.x.first[part*b.perPart:][:b.perPart]
+	for _, w := range within {
+		first[w]++
 	}
-	sum := b.starts[part]
+	sum := from
 	for k, n := range first {
 		first[k], sum = sum, sum+n
 	}
-	for _, it := range items {
-		n := &first[it.bucket-at]
-		b.x.entries[*n] = it.entry
+	items := append(room[:0], entries...)
+	for k, w := range within {
+		n := &first[w]
+		b.x.entries[*n] = items[k]
 		*n++
 	}
 	// Each bucket now tells where it ends, which is where the next starts.
 	copy(first[1:], first)
-	first[0] = b.starts[part]
+	first[0] = from
+	return items
 }

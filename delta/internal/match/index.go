@@ -9,14 +9,12 @@ import (
 const (
 	// bucketLoad is how many entries a bucket of the index has on average.
 	bucketLoad = 6
+	// sparsely is how many places there are for one that is held where old is
+	// in new already.
+	sparsely = 32
 	// partLoad is how many entries are sorted at a time, so that they and
 	// their buckets stay in a processor's cache.
-	partLoad = 1 << 15
-	// smallIndex is a size of index, in bytes, that is good at any size of
-	// old: below it more places are held.
-	smallIndex = 4 << 20
-	// stretch is how much of old one goroutine takes at a time.
-	stretch = 1 << 20
+	partLoad = 1 << 16
 )
 
 // index finds the places of old at which a key stands. It holds one place in
@@ -38,15 +36,26 @@ type index struct {
 	entries []uint32
 }
 
-// newIndex indexes old, with at most about half of old and new in bytes.
-func newIndex(ctx context.Context, old []byte, newSize int, e effort, threads int) (*index, error) {
+// newIndex indexes old, with at most about half of old and new in bytes. Where
+// the long stretches are, few places are held.
+func newIndex(ctx context.Context, old []byte, long [][]Copy, newSize int, o Options, e effort) (*index, error) {
 	x := &index{old: old, key: e.key, radius: e.radius, unit: 1}
-	size := func(radius int) int64 { return int64(len(old)) / int64(2*radius+1) * 4 * (bucketLoad + 1) / bucketLoad }
-	for x.radius > 0 && size(x.radius-1) <= smallIndex {
+	work := cut(len(old), long)
+	var inside, beside int
+	for _, s := range work {
+		if s.long {
+			inside += s.to - s.from
+		} else {
+			beside += s.to - s.from
+		}
+	}
+	places := func() int { return beside/(2*x.radius+1) + inside/sparsely }
+	for x.radius > 0 && beside/(2*x.radius-1) <= e.small {
 		x.radius--
 	}
 	if e.radius > 0 {
-		for limit := max(smallIndex, (int64(len(old))+int64(newSize))/2); size(x.radius) > limit && x.radius < maxRadius; {
+		limit := max(e.small, (len(old)+newSize)/8)
+		for places() > limit && x.radius < maxRadius {
 			x.radius++
 		}
 	}
@@ -54,7 +63,7 @@ func newIndex(ctx context.Context, old []byte, newSize int, e effort, threads in
 		x.unit *= 2
 	}
 	x.tagBits = uint(32 - bits.Len(uint(len(old)/x.unit)))
-	return x, x.build(ctx, threads)
+	return x, x.build(ctx, work, places()/x.unit, o.Scratch, o.Threads)
 }
 
 // picker chooses the places whose keys an index holds: those with a rank below
@@ -63,9 +72,11 @@ func newIndex(ctx context.Context, old []byte, newSize int, e effort, threads in
 type picker struct {
 	key    int
 	radius int
-	ranks  [pickSize + 2*maxRadius]uint32
-	least  [pickSize + 2*maxRadius]uint32 // of the radius ranks from here on
-	places [pickSize]int32
+	ranks  [pickSize + 2*maxRadius]int64
+	// first and last have the least rank of those from the beginning of a
+	// row, or up to its end.
+	first, last [pickSize + 2*maxRadius]int64
+	places      [pickSize]int32
 }
 
 const (
@@ -88,45 +99,118 @@ func (p *picker) pick(b []byte, lo, n int) []int32 {
 		return p.places[:n]
 	}
 	r := p.radius
-	// Outside b every rank is the largest there is.
-	ranks := p.ranks[:n+2*r]
-	from, to := max(lo-r, 0), min(lo+n+r, end)
-	before := from - (lo - r)
-	for i := range ranks[:before] {
-		ranks[i] = math.MaxUint32
-	}
-	for i := before + to - from; i < len(ranks); i++ {
-		ranks[i] = math.MaxUint32
-	}
-	text := b[from:]
-	for i := range ranks[before : before+to-from] {
-		ranks[before+i] = rank(text[i:])
-	}
-	// The least of the r ranks from each on, from the least of half as many
-	// and more: two windows that overlap make one that is longer.
-	least := p.least[:len(ranks)]
-	copy(least, ranks)
-	for w := 1; w < r; {
-		more := min(w, r-w)
-		next := least[more:]
-		for i := range next {
-			least[i] = min(least[i], next[i])
-		}
-		w += more
-	}
+	p.rank(b, lo, n, end)
+	p.rows(n + 2*r)
+	// Of a row of r+1 places one is chosen at most: the one with the least
+	// rank, if those up to r away in the rows beside have no lesser one.
 	chosen := 0
-	left, middle, right := least[:n], ranks[r:r+n], least[r+1:]
-	for i := range n {
-		p.places[chosen] = int32(i)
-		if middle[i] < left[i] && middle[i] <= right[i] {
+	for k := r; k < n+3*r; k += r + 1 {
+		least := p.first[min(k, n+2*r-1)]
+		at := int(least & placeMask)
+		if at < r || at >= r+n {
+			continue
+		}
+		p.places[chosen] = int32(at - r)
+		chosen += bit(p.last[at-r] >= least && p.first[at+r] >= least)
+	}
+	return p.places[:chosen]
+}
+
+// few gives one in so many places, by and large; pick would choose them too.
+func (p *picker) few(b []byte, lo, n, many int) []int32 {
+	end := len(b) - p.key + 1
+	n = min(n, pickSize, end-lo)
+	if n <= 0 {
+		return nil
+	}
+	r, chosen := p.radius, 0
+	p.rank(b, lo, n, end)
+	most := int64(math.MaxInt64 / many)
+	for i, v := range p.ranks[r : r+n] {
+		if v < most && !anyBelow(p.ranks[i:i+2*r+1], v) {
+			p.places[chosen] = int32(i)
 			chosen++
 		}
 	}
 	return p.places[:chosen]
 }
 
-// rank orders keys by their first bytes. It says nothing about their bucket.
-func rank(b []byte) uint32 { return uint32(load64(b) * 0x9FB21C651E98DF25 >> 32) }
+func anyBelow(ranks []int64, least int64) bool {
+	for _, v := range ranks {
+		if v < least {
+			return true
+		}
+	}
+	return false
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// rows cuts the first n ranks into rows of radius+1 and finds the least ones.
+func (p *picker) rows(n int) {
+	for k := 0; k < n; k += p.radius + 1 {
+		to := min(k+p.radius+1, n)
+		row, first, last := p.ranks[k:to], p.first[k:to], p.last[k:to]
+		least := row[0]
+		for i, v := range row {
+			least = lesser(least, v)
+			first[i] = least
+		}
+		least = row[len(row)-1]
+		for i := len(row) - 1; i >= 0; i-- {
+			least = lesser(least, row[i])
+			last[i] = least
+		}
+	}
+}
+
+// lesser is the minimum of two ranks. It has no branch: half of those would be
+// guessed wrong.
+func lesser(a, b int64) int64 {
+	d := a - b
+	return b + d&(d>>63)
+}
+
+// placeMask covers the low bits of a rank, which hold where it stands in
+// picker.ranks: of equal keys the first one has the least rank.
+const placeMask = 1<<12 - 1
+
+// rankOf gives the rank of a key that begins with word. It says nothing about
+// the key's bucket.
+func rankOf(word uint64) int64 {
+	return int64(word * 0x9FB21C651E98DF25 >> 1 &^ placeMask)
+}
+
+// rank ranks the places from r before lo to r behind lo+n. Outside b every rank
+// is the largest there is.
+func (p *picker) rank(b []byte, lo, n, end int) {
+	r := p.radius
+	from, to := max(lo-r, 0), min(lo+n+r, end)
+	before, ranks := from-(lo-r), p.ranks[:n+2*r]
+	for i := range before {
+		ranks[i] = math.MaxInt64
+	}
+	text, dst, k := b[from:to+7], ranks[before:before+to-from], int64(before)
+	for len(dst) >= 4 && len(text) >= 11 {
+		dst[0] = rankOf(load64(text)) | k
+		dst[1] = rankOf(load64(text[1:9])) | (k + 1)
+		dst[2] = rankOf(load64(text[2:10])) | (k + 2)
+		dst[3] = rankOf(load64(text[3:11])) | (k + 3)
+		dst, text, k = dst[4:], text[4:], k+4
+	}
+	for i := range dst {
+		dst[i] = rankOf(load64(text[i:])) | k
+		k++
+	}
+	for i := before + to - from; i < len(ranks); i++ {
+		ranks[i] = math.MaxInt64
+	}
+}
 
 // bucket gives the bucket of a hash.
 func (x *index) bucket(h uint64) uint32 {

@@ -55,6 +55,16 @@ const (
 type Options struct {
 	Level   Level
 	Threads int // goroutines at work at once; 0 means GOMAXPROCS
+	// Scratch, if not nil, lends its memory, and keeps it for the next call.
+	Scratch *Scratch
+}
+
+// Scratch is the memory of an index, for one call of [Find] after the other.
+// The zero value is ready.
+type Scratch struct {
+	first, entries []uint32
+	within         []uint16
+	held           []uint64
 }
 
 const (
@@ -85,16 +95,22 @@ func Find(ctx context.Context, old, new []byte, o Options) ([]Copy, error) {
 		return []Copy{{Length: int64(len(new))}}, nil
 	}
 	e := efforts[min(o.Level, Max)]
-	x, err := newIndex(ctx, old, len(new), e, o.Threads)
+	if o.Scratch == nil {
+		o.Scratch = &Scratch{}
+	}
+	pieces, err := long(ctx, old, new, o)
 	if err != nil {
 		return nil, stopped(err)
 	}
-	pieces := make([][]Copy, (len(new)-1)/pieceSize+1)
+	x, err := newIndex(ctx, old, pieces, len(new), o, e)
+	if err != nil {
+		return nil, stopped(err)
+	}
 	err = parallel(ctx, o.Threads, len(pieces), func() func(int) {
 		p := newPath(x, new, e)
 		return func(i int) {
 			lo := i * pieceSize
-			pieces[i] = p.copies(ctx, lo, min(lo+pieceSize, len(new)))
+			pieces[i] = p.copies(ctx, pieces[i], lo, min(lo+pieceSize, len(new)))
 		}
 	})
 	if err != nil {

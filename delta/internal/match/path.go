@@ -58,15 +58,15 @@ func newPath(x *index, new []byte, e effort) *path {
 
 // copies gives the copies of the cheapest way through new[lo:hi], or nothing
 // once ctx is done.
-func (p *path) copies(ctx context.Context, lo, hi int) []Copy {
-	if !p.walk(ctx, max(lo-warmUp, 0), hi) {
+func (p *path) copies(ctx context.Context, long []Copy, lo, hi int) []Copy {
+	if !p.walk(ctx, long, max(lo-warmUp, 0), hi) {
 		return nil
 	}
 	return p.trace(lo, hi)
 }
 
 // walk goes through new[lo:hi], and says whether it came to the end.
-func (p *path) walk(ctx context.Context, lo, hi int) bool {
+func (p *path) walk(ctx context.Context, long []Copy, lo, hi int) bool {
 	p.nodes = append(p.nodes[:0], node{start: lo, parent: -1, literal: true})
 	p.lanes = p.lanes[:0]
 	p.literal = lane{}
@@ -78,6 +78,12 @@ func (p *path) walk(ctx context.Context, lo, hi int) bool {
 			if checked = i; ctx.Err() != nil {
 				return false
 			}
+		}
+		for len(long) > 0 && int64(i) >= long[0].New {
+			if int64(i) < long[0].New+long[0].Length {
+				p.follow(i, i, long[0].diagonal())
+			}
+			long = long[1:]
 		}
 		lead, diagonal, n := p.lead(), p.literal.diagonal, 0
 		if lead >= 0 {

@@ -59,6 +59,7 @@ func changePrice(delta, last byte, again bool) int32 {
 // effort is what a level spends.
 type effort struct {
 	radius int // of old, one place in 2*radius+1 is in the index
+	small  int // so many places are good at any size of old: below, the radius is less
 	key    int // bytes of a key
 	verify int // places of old looked at for one key
 	clear  int // so many equal bytes ahead and nothing else is looked for
@@ -66,7 +67,7 @@ type effort struct {
 }
 
 var efforts = [...]effort{
-	Default: {radius: 2, key: 12, verify: 4, clear: 24, lanes: 6},
-	Fast:    {radius: 4, key: 16, verify: 1, clear: 16, lanes: 3},
+	Default: {radius: 2, small: 1 << 20, key: 12, verify: 4, clear: 24, lanes: 6},
+	Fast:    {radius: 4, small: 1 << 18, key: 16, verify: 1, clear: 16, lanes: 3},
 	Max:     {radius: 0, key: 8, verify: 16, clear: 32, lanes: 12},
 }

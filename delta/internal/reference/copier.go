@@ -34,7 +34,7 @@ type pending struct {
 	to uint64 // what its value is counted from in new
 }
 
-// NewCopier makes a Copier that has no element yet. It holds 1.7 MiB, however
+// NewCopier makes a Copier that has no element yet. It holds 1.5 MiB, however
 // many elements it is used for.
 func NewCopier() *Copier {
 	c := &Copier{model: new(model)}
@@ -225,6 +225,6 @@ func (c *Copier) prepare(p *pending, old []byte) bool {
 			p.moved = p.held(old, to, v)
 		}
 	}
-	p.slot, p.tag = c.model.place(p.old, p.Kind)
+	c.model.find(&p.guess)
 	return true
 }

@@ -296,8 +296,9 @@ func TestElementsDoNotShareTargets(t *testing.T) {
 	places := map[uint64]bool{}
 	for id := range uint64(300) {
 		c.Use(id, e, nil, nil, nil)
-		slot, tag := c.model.place(codeAddr, Near32)
-		places[uint64(slot)<<16|uint64(tag)] = true
+		g := guess{old: codeAddr, kind: Near32}
+		c.model.find(&g)
+		places[uint64(g.slot)<<16|uint64(g.tag)] = true
 	}
 	if len(places) != 300 {
 		t.Errorf("one target of 300 elements has %d places in memory", len(places))

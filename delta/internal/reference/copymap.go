@@ -29,15 +29,16 @@ type Map struct {
 type part struct{ old, new uint32 }
 
 // NewMap makes the map of an element of size bytes in old, from copies in any
-// order. [ErrCorrupt] says that there are more than [MaxCopies], or that one
-// does not lie inside of what 32 bits count. While it works, it holds 16 bytes
-// for each copy.
+// order, which it goes through twice. [ErrCorrupt] says that there are more
+// than [MaxCopies], or that one does not lie inside of what 32 bits count.
+//
+// With the result, it needs 20 bytes for each copy while it works, so 5 MiB for
+// [MaxCopies], and 4 bytes for each 4 KiB of old.
 func NewMap(copies iter.Seq[Copy], size int64) (*Map, error) {
 	if size < 0 || size > maxSize {
 		return nil, fmt.Errorf("%w: map of %d bytes, want at most %d", ErrCorrupt, size, int64(maxSize))
 	}
-	var list []extent
-	count := 0
+	count, used := 0, 0
 	for c := range copies {
 		if c.Old < 0 || c.New < 0 || c.Length < 0 || c.Old > size || c.Length > size-c.Old || c.New > maxSize-c.Length {
 			return nil, fmt.Errorf("%w: copy of %d bytes from %d to %d does not lie inside of %d bytes", ErrCorrupt, c.Length, c.Old, c.New, size)
@@ -46,14 +47,21 @@ func NewMap(copies iter.Seq[Copy], size int64) (*Map, error) {
 			return nil, fmt.Errorf("%w: map of more than %d copies", ErrCorrupt, MaxCopies)
 		}
 		if c.Length >= shortest {
+			used++
+		}
+	}
+	list := make([]extent, 0, used)
+	for c := range copies {
+		if c.Length >= shortest && len(list) < used {
 			list = append(list, extent{part{uint32(c.Old), uint32(c.New)}, uint32(c.Length)})
 		}
 	}
-	slices.SortFunc(list, func(a, b extent) int {
-		return cmp.Or(cmp.Compare(a.old, b.old), cmp.Compare(a.new, b.new))
-	})
-	m := &Map{size: size}
+	slices.SortFunc(list, extent.compare)
+	m := &Map{size: size, parts: make([]part, 0, used)}
 	m.flatten(list)
+	if len(m.parts) < used/2 {
+		m.parts = slices.Clone(m.parts)
+	}
 	m.index()
 	return m, nil
 }
@@ -66,24 +74,30 @@ type extent struct {
 
 func (x extent) end() int64 { return int64(x.old) + int64(x.length) }
 
+// compare orders extents by where they begin.
+func (x extent) compare(y extent) int {
+	return cmp.Or(cmp.Compare(x.old, y.old), cmp.Compare(x.new, y.new))
+}
+
 // flatten sweeps over old and notes which copy is the longest from where on.
+// Those that have begun need no more room than they had in list.
 func (m *Map) flatten(list []extent) {
-	open := longest{list: list}
+	open := longest(list[:0])
 	at, next := int64(0), 0
-	for next < len(list) || len(open.heap) > 0 {
-		if len(open.heap) == 0 {
+	for next < len(list) || len(open) > 0 {
+		if len(open) == 0 {
 			at = int64(list[next].old)
 		}
 		for ; next < len(list) && int64(list[next].old) <= at; next++ {
-			open.push(uint32(next))
+			open.push(list[next])
 		}
-		for len(open.heap) > 0 && list[open.heap[0]].end() <= at {
+		for len(open) > 0 && open[0].end() <= at {
 			open.pop()
 		}
-		if len(open.heap) == 0 {
+		if len(open) == 0 {
 			continue
 		}
-		top := list[open.heap[0]]
+		top := open[0]
 		m.add(at, at-int64(top.old)+int64(top.new))
 		at = top.end()
 		if next < len(list) {
@@ -92,52 +106,66 @@ func (m *Map) flatten(list []extent) {
 	}
 }
 
-// longest is a heap of the copies that have begun, by their index, with the
-// longest on top, and the first among those.
-type longest struct {
-	list []extent
-	heap []uint32
-}
+// longest is a heap of the copies that have begun, with the longest on top, and
+// the first among those.
+type longest []extent
 
-func (h *longest) before(a, b uint32) bool {
-	if x, y := h.list[a].length, h.list[b].length; x != y {
-		return x > y
+func (x extent) before(y extent) bool {
+	if x.length != y.length {
+		return x.length > y.length
 	}
-	return a < b
+	return x.compare(y) < 0
 }
 
-func (h *longest) push(x uint32) {
-	h.heap = append(h.heap, x)
-	for i := len(h.heap) - 1; i > 0; {
-		up := (i - 1) / 2
-		if !h.before(h.heap[i], h.heap[up]) {
+// push adds a copy that begins after all others. Those that it is longer than
+// all of end before it does, and are not needed again; nor is it, if it ends
+// before the longest does.
+func (p *longest) push(x extent) {
+	h := *p
+	if len(h) > 0 {
+		switch {
+		case x.before(h[0]):
+			h = h[:0]
+		case x.end() <= h[0].end():
 			return
 		}
-		h.heap[i], h.heap[up] = h.heap[up], h.heap[i]
+	}
+	h = append(h, x)
+	*p = h
+	for i := len(h) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !h[i].before(h[up]) {
+			return
+		}
+		h[i], h[up] = h[up], h[i]
 		i = up
 	}
 }
 
-func (h *longest) pop() {
-	k := len(h.heap) - 1
-	h.heap[0] = h.heap[k]
-	h.heap = h.heap[:k]
+func (p *longest) pop() {
+	h := *p
+	k := len(h) - 1
+	h[0] = h[k]
+	h = h[:k]
+	*p = h
 	for i := 0; ; {
 		best := i
 		for _, c := range [2]int{2*i + 1, 2*i + 2} {
-			if c < k && h.before(h.heap[c], h.heap[best]) {
+			if c < k && h[c].before(h[best]) {
 				best = c
 			}
 		}
 		if best == i {
 			return
 		}
-		h.heap[i], h.heap[best] = h.heap[best], h.heap[i]
+		h[i], h[best] = h[best], h[i]
 		i = best
 	}
 }
 
-// add begins a part, unless the one before it goes on there.
+// add begins a part, unless the one before it goes on there. There is at most
+// one for each copy: a longer copy that hides one hides its start or its end,
+// since it does not lie inside of it.
 func (m *Map) add(old, new int64) {
 	p := part{uint32(old), uint32(new)}
 	if k := len(m.parts); k > 0 && p.new-p.old == m.parts[k-1].new-m.parts[k-1].old {

@@ -2,6 +2,7 @@ package reference
 
 import (
 	"errors"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -87,5 +88,38 @@ func TestMapRefuses(t *testing.T) {
 	}
 	if _, err := NewMap(forever, 10); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("endless copies: error = %v, want %v", err, ErrCorrupt)
+	}
+}
+
+func TestMapNeedsLittleMemory(t *testing.T) {
+	const size = MaxCopies * 64
+	for _, tt := range []struct {
+		name   string
+		length int64
+		parts  int
+	}{
+		{"one after the other", 64, MaxCopies},
+		{"all at once", size / 2, MaxCopies},
+	} {
+		copies := func(yield func(Copy) bool) {
+			for i := range int64(MaxCopies) {
+				if !yield(Copy{i * 32, i * i % size, tt.length}) {
+					return
+				}
+			}
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		m, err := NewMap(copies, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.ReadMemStats(&after)
+		if m.Parts() < tt.parts*9/10 {
+			t.Errorf("%s: %d parts, want about %d", tt.name, m.Parts(), tt.parts)
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 6<<20 {
+			t.Errorf("%s: %d bytes allocated, want at most 6 MiB", tt.name, n)
+		}
 	}
 }

@@ -13,8 +13,10 @@ const (
 	elfFixed       = 2
 	elfShared      = 3
 
+	machineArm   = 40
 	machineX86   = 62
 	machineArm64 = 183
+	machineRiscv = 243
 
 	loadSegment = 1
 	executable  = 1 // flag of a segment
@@ -26,9 +28,11 @@ const (
 	sectionHash     = 5
 	sectionNote     = 7
 	sectionNoBits   = 8
+	sectionRel      = 9
 	sectionDynSyms  = 11
 	sectionGnuLow   = 0x6ffffff5 // attributes, hash, versions: no addresses
 	sectionGnuHigh  = 0x6fffffff
+	sectionArmIndex = 0x70000001
 	sectionWritable = 1
 	sectionLoaded   = 2
 	sectionCode     = 4
@@ -56,11 +60,12 @@ type section struct {
 // span is a half-open range of addresses.
 type span struct{ lo, hi uint64 }
 
-// Element is what is known about one ELF file: where its fields are to be
+// Element is what is known about one executable: where its fields are to be
 // looked for, and how places in the file and addresses belong together. It is
 // not changed after [Parse], and may be shared.
 type Element struct {
 	size     int64
+	word     int64 // bytes of an address, 4 or 8
 	machine  uint16
 	kind     uint16
 	segments []segment
@@ -71,17 +76,20 @@ type Element struct {
 	anchors  []anchor
 	voids    []void
 	golang   goTables
+	got      section // of 32-bit arm: addresses that code takes by their index
+	isImage  bool    // a PE file
+	tables   imageTables
 
 	// symbolStart has, in a relocatable file, for each symbol that stands for
 	// a section where that section begins, else 0.
 	symbolStart []int64
 }
 
-// Parse reads the headers and tables of the ELF file of size bytes in r. It is
-// false if r holds none, or one that is not understood or exceeds the limits.
+// Parse reads the headers and tables of the executable of size bytes in r. It
+// is false if r holds none, or one that is not understood or exceeds the limits.
 func Parse(r io.ReaderAt, size int64) (*Element, bool) {
 	e := &Element{size: size}
-	if size > maxSize || !e.readHeaders(r) {
+	if size > maxSize || !e.readHeaders(r) && !e.readImage(r) {
 		return nil, false
 	}
 	e.findCode()
@@ -91,18 +99,46 @@ func Parse(r io.ReaderAt, size int64) (*Element, bool) {
 
 func (e *Element) readHeaders(r io.ReaderAt) bool {
 	var h [64]byte
-	if !readAt(r, h[:], 0, e.size) || !bytes.Equal(h[:7], []byte("\x7fELF\x02\x01\x01")) {
+	if !readAt(r, h[:], 0, e.size) || !bytes.Equal(h[:4], []byte("\x7fELF")) || h[5] != 1 || h[6] != 1 {
 		return false
 	}
 	e.kind, e.machine = little.Uint16(h[16:]), little.Uint16(h[18:])
-	if e.kind < elfRelocatable || e.kind > elfShared || e.machine != machineX86 && e.machine != machineArm64 {
+	counts := h[54:]
+	e.word = 8
+	switch {
+	case h[4] == 1 && e.machine == machineArm:
+		e.word, counts = 4, h[42:]
+	case h[4] != 2 || e.machine != machineX86 && e.machine != machineArm64 && e.machine != machineRiscv:
 		return false
 	}
-	if !e.readSegments(r, little.Uint64(h[32:]), little.Uint16(h[54:]), little.Uint16(h[56:])) ||
-		!e.readSections(r, little.Uint64(h[40:]), little.Uint16(h[58:]), little.Uint16(h[60:]), little.Uint16(h[62:])) {
+	if e.kind < elfRelocatable || e.kind > elfShared {
+		return false
+	}
+	segments, sections := e.long(h[:], 28, 32), e.long(h[:], 32, 40)
+	if !e.readSegments(r, segments, little.Uint16(counts), little.Uint16(counts[2:])) ||
+		!e.readSections(r, sections, little.Uint16(counts[4:]), little.Uint16(counts[6:]), little.Uint16(counts[8:])) {
 		return false
 	}
 	return len(e.segments) > 0
+}
+
+// long is the number in a header or record that is at one place in 4 bytes, or
+// at the other in 8, by the size of an address.
+func (e *Element) long(b []byte, narrow, wide int) uint64 {
+	if e.word == 4 {
+		return uint64(little.Uint32(b[narrow:]))
+	}
+	return little.Uint64(b[wide:])
+}
+
+// at is long for an address. One of 32 bits is sign-extended, as distances
+// are, so that sums are addresses.
+func (e *Element) at(b []byte, narrow, wide int) uint64 {
+	v := e.long(b, narrow, wide)
+	if e.word == 4 {
+		v = uint64(int64(int32(v)))
+	}
+	return v
 }
 
 // readSegments keeps the segments that are loaded. A relocatable file has no
@@ -112,17 +148,20 @@ func (e *Element) readSegments(r io.ReaderAt, off uint64, width, n uint16) bool 
 		e.segments = []segment{{file: uint64(e.size), mem: uint64(e.size)}}
 		return true
 	}
-	if width != 56 || n > maxSegments {
+	if int64(width) != 8+6*e.word || n > maxSegments {
 		return false
 	}
-	b := make([]byte, 56*int(n))
+	b := make([]byte, int(width)*int(n))
 	if off > maxSize || !readAt(r, b, int64(off), e.size) {
 		return false
 	}
-	for ; len(b) > 0; b = b[56:] {
+	for ; len(b) > 0; b = b[width:] {
 		s := segment{
-			flags: little.Uint32(b[4:]), off: little.Uint64(b[8:]), addr: little.Uint64(b[16:]),
-			file: little.Uint64(b[32:]), mem: little.Uint64(b[40:]),
+			flags: little.Uint32(b[4:]), off: e.long(b, 4, 8), addr: e.at(b, 8, 16),
+			file: e.long(b, 16, 32), mem: e.long(b, 20, 40),
+		}
+		if e.word == 4 {
+			s.flags = little.Uint32(b[24:])
 		}
 		if little.Uint32(b) == loadSegment && s.valid(e.size) {
 			e.segments = append(e.segments, s)
@@ -142,13 +181,16 @@ func (e *Element) readSections(r io.ReaderAt, off uint64, width, n, names uint16
 	if off == 0 || n == 0 {
 		return true
 	}
-	b := make([]byte, 64*int(n))
-	if width != 64 || n > maxSections || off > maxSize || !readAt(r, b, int64(off), e.size) {
+	if int64(width) != 16+6*e.word || n > maxSections {
 		return n <= maxSections // a broken table is as good as none
+	}
+	b := make([]byte, int(width)*int(n))
+	if off > maxSize || !readAt(r, b, int64(off), e.size) {
+		return true
 	}
 	e.sections = make([]section, n)
 	for i := range e.sections {
-		e.sections[i] = parseSection(b[64*i:], e.size)
+		e.sections[i] = e.parseSection(b[int(width)*i:])
 	}
 	if int(names) >= len(e.sections) {
 		return true
@@ -158,21 +200,20 @@ func (e *Element) readSections(r io.ReaderAt, off uint64, width, n, names uint16
 		return true
 	}
 	for i := range e.sections {
-		e.sections[i].name = nameAt(table, little.Uint32(b[64*i:]))
+		e.sections[i].name = nameAt(table, little.Uint32(b[int(width)*i:]))
 	}
 	return true
 }
 
-func parseSection(b []byte, size int64) section {
-	s := section{
-		kind: little.Uint32(b[4:]), flags: little.Uint64(b[8:]), addr: little.Uint64(b[16:]),
-		link: little.Uint32(b[40:]), info: little.Uint32(b[44:]),
-	}
-	off, length := little.Uint64(b[24:]), little.Uint64(b[32:])
+func (e *Element) parseSection(b []byte) section {
+	s := section{kind: little.Uint32(b[4:]), flags: e.long(b, 8, 8), addr: e.at(b, 12, 16)}
+	links := b[8+4*e.word:]
+	s.link, s.info = little.Uint32(links), little.Uint32(links[4:])
+	off, length := e.long(b, 16, 24), e.long(b, 20, 32)
 	switch {
 	case s.kind == sectionNoBits:
 		s.size = int64(min(length, maxSize))
-	case off <= uint64(size) && length <= uint64(size)-off:
+	case off <= uint64(e.size) && length <= uint64(e.size)-off:
 		s.off, s.size = int64(off), int64(length)
 	}
 	return s

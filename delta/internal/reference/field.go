@@ -37,8 +37,15 @@ func (f Field) value(b, old []byte, origin uint64) uint64 {
 		return origin + 4*uint64(little.Uint32(b))
 	case Offset24:
 		return origin + 24*uint64(little.Uint32(b))
+	case Jump20, Pair32:
+		return f.riscvValue(b, old, origin)
+	case Page12:
+		return origin + uint64(little.Uint16(b)&4095)
 	}
-	return origin + uint64(little.Uint32(b)) // Name, Offset, TypeName, TypeID, Inline
+	if f.Kind >= Branch24 && f.Kind <= Item16 {
+		return f.narrowValue(b, old, origin)
+	}
+	return origin + uint64(little.Uint32(b)) // Name, Offset, TypeName, TypeID, Inline, Section32
 }
 
 // set writes value v, as far as the field can hold it. What else is in b
@@ -65,6 +72,12 @@ func (f Field) set(b, old []byte, origin, v uint64) {
 		little.PutUint32(b, uint32((v-origin)/4))
 	case Offset24:
 		little.PutUint32(b, uint32((v-origin)/24))
+	case Branch24, BranchThumb, Pool32, Move32, MoveNear32, Word32, ConstWord32, Site32, Symbol32, Table31, Item16:
+		f.narrowSet(b, old, origin, v)
+	case Jump20, Pair32:
+		f.riscvSet(b, old, origin, v)
+	case Page12:
+		little.PutUint16(b, little.Uint16(b)&^4095|uint16(v-origin)&4095)
 	default:
 		little.PutUint32(b, uint32(v-origin))
 	}

@@ -2,47 +2,62 @@ package reference
 
 import "io"
 
-// goTables is where the tables of a Go program begin in the file. The layout
-// is that of Go 1.18 and later (runtime/symtab.go, cmd/link/internal/ld/pcln.go).
+// goTables is where the tables of a Go program begin in the file. The layouts
+// are those of Go 1.16 and later (runtime/symtab.go, debug/gosym/pclntab.go,
+// cmd/link/internal/ld/pcln.go).
 type goTables struct {
 	text, names, units, files, pcs, index, data, types int64
 	typeSize, textSize                                 uint64
 	textAddr                                           uint64
+
+	legacy bool  // addresses where later versions have distances
+	entry  int64 // bytes that say where a function begins
+	record int64 // bytes of a function's record before its lists
 }
 
 // Marks of the table by version, in its first 4 bytes.
 const (
+	goMagic116 = 0xFFFFFFFA
 	goMagic118 = 0xFFFFFFF0
 	goMagic120 = 0xFFFFFFF1
 
 	goHeader = 72
-	goFunc   = 44 // bytes of a function's record before its lists
-	goInline = 16 // bytes of a record of an inlining table
+	goModule = 41 // words of the runtime's description that are looked at
 )
 
 // addFunctions takes apart Go's table of functions.
 func (e *Element) addFunctions(r io.ReaderAt, g region) {
 	var h [goHeader]byte
-	if e.golang.index > 0 || g.hi-g.lo < goHeader || !readAt(r, h[:], g.lo, e.size) || h[7] != 8 {
+	if e.golang.index > 0 || g.hi-g.lo < goHeader || !readAt(r, h[:], g.lo, e.size) || int64(h[7]) != e.word {
 		return
 	}
-	magic, count := little.Uint32(h[:]), little.Uint64(h[8:])
-	if magic != goMagic118 && magic != goMagic120 {
+	t := goTables{entry: 4, record: 40}
+	first := 8 + 3*e.word
+	switch little.Uint32(h[:]) {
+	case goMagic116:
+		t.legacy, t.entry, t.record = true, e.word, e.word+36
+		first -= e.word // no start of code
+	case goMagic118:
+	case goMagic120:
+		t.record = 44
+	default:
 		return
 	}
-	var part [5]int64
-	for i := range part {
-		v := little.Uint64(h[32+8*i:])
-		if v > uint64(g.hi-g.lo) || i > 0 && int64(v) < part[i-1] {
+	count, last := e.long(h[:], 8, 8), int64(0)
+	for i, place := range [...]*int64{&t.names, &t.units, &t.files, &t.pcs, &t.index} {
+		v := e.long(h[first+int64(i)*e.word:], 0, 0)
+		if v > uint64(g.hi-g.lo) || int64(v) < last {
 			return
 		}
-		part[i] = int64(v)
+		last = int64(v)
+		*place = g.lo + last
 	}
 	if count > uint64(g.hi-g.lo)/8 {
 		return
 	}
-	t := goTables{names: g.lo + part[0], units: g.lo + part[1], files: g.lo + part[2], pcs: g.lo + part[3], index: g.lo + part[4]}
-	t.textAddr = little.Uint64(h[24:])
+	if !t.legacy {
+		t.textAddr = e.at(h[first-e.word:], 0, 0)
+	}
 	e.golang = t
 	e.findModule(r, g)
 	if text, ok := place(e.segments, e.golang.textAddr); ok {
@@ -69,29 +84,34 @@ func (e *Element) addFunctions(r io.ReaderAt, g region) {
 // behind them.
 func (e *Element) addRecords(r io.ReaderAt, g region, count int64) {
 	t := e.golang
-	index := region{lo: t.index, hi: min(t.index+8*count, g.hi), form: formFuncIndex, addr: g.addr + uint64(t.index-g.lo)}
+	step := t.entry * 2
+	index := region{lo: t.index, hi: min(t.index+step*count, g.hi), form: formFuncIndex, addr: g.addr + uint64(t.index-g.lo)}
 	records := region{lo: index.hi, hi: g.hi, form: formFuncs}
 	walk, fine := &tape{r: r, size: g.hi}, &tape{r: r, size: g.hi}
 	end := index.hi
 	for i := range count {
-		v, ok := walk.uint32(t.index + 8*i + 4)
+		v, ok := walk.uint32(t.index + step*i + t.entry)
 		at := t.index + int64(v)
 		if !ok || at < end {
 			break
 		}
-		h, ok := fine.bytes(at, goFunc)
+		h, ok := fine.bytes(at, int(t.record))
 		if !ok {
 			break
 		}
-		lists := 4 * (int64(little.Uint32(h[28:])) + int64(h[43]))
-		if lists > reach-goFunc-16 {
+		lists := 4 * int64(little.Uint32(h[t.entry+24:]))
+		if lists > reach/2 {
 			break
 		}
 		if records.marks == nil {
 			records.lo = at
 		}
 		records.mark(at)
-		end = at + goFunc + lists
+		end = at + t.record + lists
+		if t.legacy {
+			end += int64(-(g.addr+uint64(end-g.lo)))&(t.entry-1) + (t.entry-4)*int64(h[t.record-1])
+		}
+		end += 4 * int64(h[t.record-1])
 	}
 	records.closeAt(min(max(end, records.lo), g.hi))
 	records.addr = g.addr + uint64(records.lo-g.lo)
@@ -105,20 +125,18 @@ func (e *Element) addRecords(r io.ReaderAt, g region, count int64) {
 // program, which begins with the addresses of the table and its names, and
 // takes from it where code and data of functions begin.
 func (e *Element) findModule(r io.ReaderAt, g region) {
+	size := goModule * e.word
 	for _, s := range e.sections {
 		if s.flags&sectionWritable == 0 || s.off == 0 {
 			continue
 		}
 		t := &tape{r: r, size: s.off + s.size}
-		for at := s.off; at+8*64 <= s.off+s.size; at += 8 {
-			v, ok := t.uint64(at)
+		for at := s.off; at+size <= s.off+s.size; at += e.word {
+			b, ok := t.bytes(at, int(size))
 			if !ok {
 				break
 			}
-			if v != g.addr {
-				continue
-			}
-			if b, ok := t.bytes(at, 8*64); ok && little.Uint64(b[8:]) == g.addr+uint64(e.golang.names-g.lo) {
+			if e.at(b, 0, 0) == g.addr && e.at(b, 4, 8) == g.addr+uint64(e.golang.names-g.lo) {
 				e.useModule(b)
 				return
 			}
@@ -127,38 +145,64 @@ func (e *Element) findModule(r io.ReaderAt, g region) {
 }
 
 // useModule reads the words that follow: the list of sections had two more
-// from Go 1.20 on.
+// from Go 1.20 on, and ended with the types before Go 1.18.
 func (e *Element) useModule(b []byte) {
-	word := func(i int) uint64 { return little.Uint64(b[8*i:]) }
-	e.golang.textAddr, e.golang.textSize = word(22), word(23)-word(22)
+	word := func(i int) uint64 { return e.at(b[int64(i)*e.word:], 0, 0) }
+	t := &e.golang
+	t.textAddr, t.textSize = word(22), word(23)-word(22)
 	for _, types := range []int{37, 35} {
-		if e.mapped(word(types)) && word(types) < word(types+1) && e.mapped(word(types+2)) && e.mapped(word(types+3)) {
-			if off, ok := place(e.segments, word(types+3)); ok {
-				e.golang.data = off
-			}
-			if off, ok := place(e.segments, word(types)); ok {
-				e.golang.types, e.golang.typeSize = off, min(word(types+1)-word(types), maxSize)
-			}
-			return
+		if t.legacy && types == 37 || !e.mapped(word(types)) || word(types) >= word(types+1) {
+			continue
 		}
+		if !t.legacy {
+			off, ok := place(e.segments, word(types+3))
+			if !ok || !e.mapped(word(types+2)) {
+				continue
+			}
+			t.data = off
+		}
+		if off, ok := place(e.segments, word(types)); ok {
+			t.types, t.typeSize = off, min(word(types+1)-word(types), maxSize)
+		}
+		return
 	}
 }
 
 func (s *scanner) funcIndex() {
 	t := &s.e.golang
-	for p := s.align(s.lo-7, 8); p < s.hi; p += 8 {
-		if t.text > 0 {
-			s.add(p, Base32, t.text)
-		}
-		s.add(p+4, Offset, t.index)
+	step := 2 * t.entry
+	for p := s.align(s.lo-step+1, step); p < s.hi; p += step {
+		s.goEntry(p)
+		s.add(p+t.entry, Offset, t.index)
+	}
+}
+
+// goEntry adds where a function begins.
+func (s *scanner) goEntry(p int64) {
+	switch t := &s.e.golang; {
+	case t.legacy:
+		s.goAddress(p)
+	case t.text > 0:
+		s.add(p, Base32, t.text)
+	}
+}
+
+// goAddress adds an address at p, if there is one.
+func (s *scanner) goAddress(p int64) {
+	switch {
+	case s.e.word == 4 && s.isAddress32(p):
+		s.add(p, ConstWord32, 0)
+	case s.e.word == 8 && s.isAddress(p):
+		s.add(p, ConstWord, 0)
 	}
 }
 
 // funcs finds the fields of functions' records.
 func (s *scanner) funcs() {
+	t := &s.e.golang
 	for p := s.g.record(s.lo); p < s.hi; {
-		lists, ok := s.uint32(p + 28)
-		last, more := s.uint32(p + 40)
+		lists, ok := s.uint32(p + t.entry + 24)
+		last, more := s.uint32(p + t.record - 4)
 		if !ok || !more || lists > reach/4 {
 			return
 		}
@@ -170,18 +214,23 @@ func (s *scanner) funcs() {
 // datas of other data, and gives where the next one begins.
 func (s *scanner) function(p, pcs, datas int64) int64 {
 	t := &s.e.golang
-	if t.text > 0 {
-		s.add(p, Base32, t.text)
+	s.goEntry(p)
+	q := p + t.entry
+	s.add(q, Name, t.names)
+	for i := q + 12; i < q+24; i += 4 {
+		s.nonzero(i, Offset, t.pcs)
 	}
-	s.add(p+4, Name, t.names)
-	for q := p + 16; q < p+28; q += 4 {
-		s.nonzero(q, Offset, t.pcs)
-	}
-	s.add(p+32, Offset4, t.units)
-	q := p + goFunc
+	s.add(q+28, Offset4, t.units)
+	q = p + t.record
 	for ; pcs > 0; pcs-- {
 		s.nonzero(q, Offset, t.pcs)
 		q += 4
+	}
+	if t.legacy {
+		for q += int64(-s.address(q)) & (t.entry - 1); datas > 0; datas-- {
+			s.goAddress(q)
+			q += t.entry
+		}
 	}
 	for ; datas > 0; datas-- {
 		if v, ok := s.uint32(q); ok && v != 1<<32-1 && t.data > 0 {
@@ -189,7 +238,7 @@ func (s *scanner) function(p, pcs, datas int64) int64 {
 		}
 		q += 4
 	}
-	return p + (q-p+7)&^7
+	return p + (q-p+s.e.word-1)&^(s.e.word-1)
 }
 
 // nonzero adds an offset that is not 0, which stands for none.
@@ -213,85 +262,4 @@ func (s *scanner) inline() {
 			s.add(p, Inline, t.names)
 		}
 	}
-}
-
-// goType says whether the 8 bytes at p are part of Go's type information
-// (internal/abi/type.go) that refers to something, and adds its fields.
-func (s *scanner) goType(p int64) bool {
-	t := &s.e.golang
-	switch {
-	case s.isMethod(p - 8): // where its code is
-		s.codeOffset(p)
-		s.codeOffset(p + 4)
-	case s.isType(p) || s.isMethod(p):
-		s.add(p, GoName, t.types)
-		s.nonzero(p+4, GoType, t.types)
-	case s.isPackage(p):
-		s.add(p, GoName, t.types)
-	default:
-		return false
-	}
-	return true
-}
-
-// isType says whether name and type stand at p at the end of a description of
-// a type, behind the addresses of a function and a mask.
-func (s *scanner) isType(p int64) bool {
-	head, _ := s.uint32(p - 20)
-	return typeHead(head) && s.isName(p) && s.isTypeOffset(p+4) && s.isNilOrAddress(p-16) && s.isNilOrAddress(p-8)
-}
-
-// isMethod says whether a method stands at p: name, type, two places of code.
-func (s *scanner) isMethod(p int64) bool {
-	t := &s.e.golang
-	a, _ := s.uint32(p + 8)
-	b, ok := s.uint32(p + 12)
-	if !ok || !t.isFunc(a) || !t.isFunc(b) || !s.isName(p) || !s.isTypeOffset(p+4) {
-		return false
-	}
-	typ, _ := s.uint32(p + 4)
-	return typ != 0 || a != 0 && a%16 == 0
-}
-
-// isPackage says whether p begins what follows a type that has methods: its
-// package, two counts, where the methods are, and a zero.
-func (s *scanner) isPackage(p int64) bool {
-	count, _ := s.uint32(p + 4)
-	at, _ := s.uint32(p + 8)
-	zero, ok := s.uint32(p + 12)
-	return ok && zero == 0 && at >= 16 && at < 1<<16 && at%4 == 0 &&
-		count != 0 && count>>16 <= count&0xFFFF && count&0xFFFF < 1<<10 && s.isName(p)
-}
-
-func (s *scanner) isName(p int64) bool {
-	v, ok := s.uint32(p)
-	return ok && v != 0 && uint64(v) < s.e.golang.typeSize
-}
-
-func (s *scanner) isTypeOffset(p int64) bool {
-	v, ok := s.uint32(p)
-	return ok && v%32 == 0 && uint64(v) < s.e.golang.typeSize
-}
-
-// typeHead says whether w may be the flags, alignment twice, and kind of a type.
-func typeHead(w uint32) bool {
-	align := w >> 8 & 255
-	return w>>24 != 0 && w>>24&31 <= 26 && align != 0 && align&(align-1) == 0 && align <= 64 && w>>16&255 == align
-}
-
-// isFunc says whether a method may hold v as the place of its code: where a
-// function may begin, or none.
-func (t *goTables) isFunc(v uint32) bool {
-	return v == 0 || v == 1<<32-1 || v%16 == 0 && uint64(v) < t.textSize
-}
-
-func (s *scanner) codeOffset(p int64) {
-	if v, _ := s.uint32(p); v != 0 && v != 1<<32-1 && s.e.golang.text > 0 {
-		s.add(p, Base32, s.e.golang.text)
-	}
-}
-
-func (s *scanner) isNilOrAddress(p int64) bool {
-	v, ok := s.uint64(p)
-	return ok && (v == 0 || s.isAddress(p))
 }

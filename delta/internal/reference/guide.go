@@ -48,15 +48,20 @@ const (
 	addresses = iota
 	places    // in the file
 	numbers   // of types, or of something else outside of the file
+	lowBits   // as addresses, but only their lower bits
+
+	spaces
 )
 
 // space is what values of the kind count.
 func (k Kind) space() uint64 {
 	switch k {
-	case Back32, Name, Offset, Offset4, Offset24, Section64, TypeName, Inline, GoName, GoType:
+	case Back32, Name, Offset, Offset4, Offset24, Section64, TypeName, Inline, GoName, GoType, Item16, Section32:
 		return places
 	case TypeID, OuterName:
 		return numbers
+	case Page12:
+		return lowBits
 	}
 	return addresses
 }
@@ -64,7 +69,7 @@ func (k Kind) space() uint64 {
 // absolute says whether fields of the kind hold their value as it is.
 func (k Kind) absolute() bool {
 	switch k {
-	case Word, ConstWord, Site, DebugWord, Symbol, Wide32, TypeID, OuterName:
+	case Word, ConstWord, Site, DebugWord, Symbol, Wide32, TypeID, OuterName, Move32, Word32, ConstWord32, Site32, Symbol32:
 		return true
 	}
 	return false
@@ -88,6 +93,13 @@ func (g *guide) from(f Field) (uint64, bool) {
 	switch {
 	case f.Kind == Switch32 || f.Kind == Base32 || f.Kind == Down32:
 		return address(g.e.segments, int64(f.Aux))
+	case f.Kind == Pool32 || f.Kind == MoveNear32:
+		at, more := f.armFrom()
+		a, ok := address(g.e.segments, at)
+		return a + more, ok
+	case f.Kind == Page12:
+		a, ok := address(g.e.segments, 0)
+		return a + uint64(f.Aux), ok
 	case f.Kind == Back32:
 		return uint64(f.Off), true
 	case f.Kind.space() == places:
@@ -106,6 +118,12 @@ func (g *guide) to(f Field, in Copy) (uint64, bool) {
 		return address(g.l.segments, g.place(int64(f.Aux), in))
 	case f.Kind == Base32 || f.Kind == Down32:
 		return address(g.l.segments, g.base(int64(f.Aux)))
+	case f.Kind == Pool32 || f.Kind == MoveNear32:
+		at, more := f.armFrom()
+		a, ok := address(g.l.segments, g.place(at, in))
+		return a + more, ok
+	case f.Kind == Page12:
+		return g.page(f)
 	case f.Kind == Back32:
 		return uint64(at), true
 	case f.Kind.space() == places:

@@ -1,11 +1,16 @@
 package reference
 
-import "github.com/updraft-ota/updraft/delta/internal/coder"
+import (
+	"math/bits"
+
+	"github.com/updraft-ota/updraft/delta/internal/coder"
+)
 
 const (
-	cacheBits = 16
-	recent    = 12 // corrections that each kind remembers
-	states    = 9  // what the memory says: nothing, the map's guess, or another
+	cacheBits  = 16
+	recent     = 12 // corrections that each kind remembers
+	states     = 14 // what is remembered, see [model.known]
+	aroundBits = 13
 )
 
 // link is either side of the coded stream: an encoder is given a decision and
@@ -39,34 +44,36 @@ func (r reader) number(m *coder.Number, _ uint64) uint64 { return m.Decode(r.Dec
 // model is what both sides have learned about which forecasts are right. It is
 // ready after reset.
 type model struct {
-	lessons
-	salt   uint64 // tells targets of one element from those of others
-	epoch  uint16 // how often what was learned has been forgotten, from 1 on, below epochs
-	sum    uint16 // of what was looked up ahead, so that it is
-	memory [1 << cacheBits]memory
+	lessons [kinds]lesson
+	touched uint64 // the kinds that have one
+	salt    uint64 // tells targets of one element from those of others
+	epoch   uint16 // how often what was learned has been forgotten, from 1 on, below epochs
+	sum     uint16 // of what was looked up ahead, so that it is
+
+	memory [1 << cacheBits]memory  // of targets
+	around [1 << aroundBits]memory // of neighbourhoods: how far off the map was
 }
 
-// lessons is the part of a model that is cleared to forget it.
-type lessons struct {
-	// first asks whether the best guess is right: by kind, what the memory
-	// says, whether map and old bytes agree, whether the target is near,
-	// whether the field before was in the same copy, and the outcomes of the
-	// last three of this kind.
-	first [kinds][states][2][2][2][8]coder.Prob
+// lesson is what was learned about fields of one kind.
+type lesson struct {
+	// first asks whether the best guess is right: by what is remembered,
+	// whether map and old bytes agree, whether the target is near, whether the
+	// field before was in the same copy, and the outcomes of the last three.
+	first [states][2][2][2][8]coder.Prob
 	// second and third ask the same of the map's guess and of the old bytes.
-	second, third [kinds][states]coder.Prob
-	again         [kinds][recent]coder.Prob // is it this recent correction?
-	high, low     [kinds]coder.Number
+	second, third [states]coder.Prob
+	again         [recent]coder.Prob // is it this recent correction?
+	high, low     coder.Number
 
-	past     [kinds]uint8 // outcomes, the last in the lowest bit
-	plain    [kinds]int8  // above 0: old bytes were right more often
-	fixes    [kinds][recent]uint64
-	fixCount [kinds]uint8
+	past     uint8 // outcomes, the last in the lowest bit
+	plain    int8  // above 0: old bytes were right more often
+	fixes    [recent]uint64
+	fixCount uint8
 }
 
 // memory is where a target went when it was last seen.
 type memory struct {
-	shift int32 // how far its value moved
+	shift int32 // how far its value moved, or how far from the map's guess
 	tag   uint16
 	age   uint16 // the epoch, and in the lowest two bits how often in a row it was there
 }
@@ -77,9 +84,11 @@ const epochs = 1 << 14
 // reset forgets everything. Memories of targets stay where they are: that of
 // another epoch counts as none, so that a small frame need not clear them all.
 func (m *model) reset() {
-	m.lessons = lessons{}
+	for ; m.touched != 0; m.touched &= m.touched - 1 {
+		m.lessons[bits.TrailingZeros64(m.touched)] = lesson{}
+	}
 	if m.epoch++; m.epoch == epochs {
-		m.memory = [1 << cacheBits]memory{}
+		m.memory, m.around = [1 << cacheBits]memory{}, [1 << aroundBits]memory{}
 		m.epoch = 1
 	}
 }
@@ -91,29 +100,24 @@ type guess struct {
 	moved      uint64 // its value in new by the map
 	plain      uint64 // its value in new if its bytes stay the same
 	near, same bool
-	slot       uint32 // where in memory its value in old is, and by which tag
-	tag        uint16
+
+	slot, area   uint32 // where its value in old and what is around it are remembered
+	tag, areaTag uint16 // what tells them from others that share the place
 }
 
-// code codes the value of a field: actual on the side that
-// writes, anything on the side that reads.
+// code codes the value of a field: actual on the side that writes, anything on
+// the side that reads.
 func (m *model) code(l link, g *guess, actual uint64) uint64 {
-	k := g.kind
+	x := &m.lessons[g.kind]
+	m.touched |= 1 << g.kind
 	a, b := g.moved, g.plain
-	if m.plain[k] > 0 {
+	if x.plain > 0 {
 		a, b = b, a
 	}
-	mem := &m.memory[g.slot]
-	known := mem.tag == g.tag && mem.age>>2 == m.epoch
-	first, state := a, 0
-	if known {
-		state = 1 + int(mem.age&3)
-		if v := g.old + uint64(int64(mem.shift)); v != a {
-			first, state = v, 5+int(mem.age&3)
-		}
-	}
+	mem, near := &m.memory[g.slot], &m.around[g.area]
+	first, state := m.known(g, a)
 	v := first
-	p := &m.first[k][state][one(a == b)][one(g.near)][one(g.same)][m.past[k]&7]
+	p := &x.first[state][one(a == b)][one(g.near)][one(g.same)][x.past&7]
 	var hit bool
 	if r, ok := l.(reader); ok { // most are decoded here, at less cost
 		hit = r.Bit(p) != 0
@@ -121,77 +125,109 @@ func (m *model) code(l link, g *guess, actual uint64) uint64 {
 		hit = l.bit(p, actual == first)
 	}
 	if !hit {
-		v = m.correct(l, g, first, a, b, state, actual)
+		v = x.correct(l, g.moved, first, a, b, state, actual)
 	}
-	m.past[k] = m.past[k]<<1 | uint8(one(!hit))
+	x.past = x.past<<1 | uint8(one(!hit))
 	if g.moved != g.plain {
 		switch v {
 		case g.plain:
-			m.plain[k] = min(m.plain[k]+1, 32)
+			x.plain = min(x.plain+1, 32)
 		case g.moved:
-			m.plain[k] = max(m.plain[k]-1, -32)
+			x.plain = max(x.plain-1, -32)
 		}
 	}
-	m.remember(mem, g, v)
+	m.remember(mem, g.tag, v-g.old)
+	m.remember(near, g.areaTag, v-g.moved)
 	return v
 }
 
-// remember notes in mem where the value of a field went.
-func (m *model) remember(mem *memory, g *guess, v uint64) {
-	shift := int32(v - g.old)
+// known gives the first guess for a value and what it rests on, where a is
+// what it is if nothing is remembered: 0 is nothing; 1 to 4 a memory of this
+// target that agrees with a, and 5 to 8 one that does not, by how often in a
+// row it was right. 9 to 12 is a memory of its neighbourhood that says that
+// the map is off, and 13 one that says that it is not.
+func (m *model) known(g *guess, a uint64) (first uint64, state int) {
+	mem, near := &m.memory[g.slot], &m.around[g.area]
+	if mem.tag == g.tag && mem.age>>2 == m.epoch {
+		if v := g.old + uint64(int64(mem.shift)); v != a {
+			return v, 5 + int(mem.age&3)
+		}
+		return a, 1 + int(mem.age&3)
+	}
+	if near.tag == g.areaTag && near.age>>2 == m.epoch && near.age&3 >= surroundings[g.kind.space()].sure {
+		if near.shift == 0 {
+			return a, 13
+		}
+		return g.moved + uint64(int64(near.shift)), 9 + int(near.age&3)
+	}
+	return a, 0
+}
+
+// remember notes in mem how far something moved.
+func (m *model) remember(mem *memory, tag uint16, by uint64) {
+	shift := int32(by)
 	switch {
-	case g.old+uint64(int64(shift)) != v:
+	case uint64(int64(shift)) != by:
 		*mem = memory{} // further than is remembered
-	case mem.tag == g.tag && mem.age>>2 == m.epoch && mem.shift == shift:
+	case mem.tag == tag && mem.age>>2 == m.epoch && mem.shift == shift:
 		if mem.age&3 < 3 {
 			mem.age++
 		}
 	default:
-		*mem = memory{shift: shift, tag: g.tag, age: m.epoch << 2}
+		*mem = memory{shift: shift, tag: tag, age: m.epoch << 2}
 	}
 }
 
 // correct codes a value that the first guess missed: another guess, a
 // correction of the map's guess that came up of late, or one in full.
-func (m *model) correct(l link, g *guess, first, a, b uint64, state int, actual uint64) uint64 {
-	k := g.kind
-	if a != first && l.bit(&m.second[k][state], actual == a) {
+func (x *lesson) correct(l link, moved, first, a, b uint64, state int, actual uint64) uint64 {
+	if a != first && l.bit(&x.second[state], actual == a) {
 		return a
 	}
-	if b != first && b != a && l.bit(&m.third[k][state], actual == b) {
+	if b != first && b != a && l.bit(&x.third[state], actual == b) {
 		return b
 	}
-	d := actual - g.moved
-	n := int(m.fixCount[k])
-	fixes := m.fixes[k][:n]
-	for i, x := range fixes {
-		if l.bit(&m.again[k][i], d == x) {
+	d := actual - moved
+	n := int(x.fixCount)
+	fixes := x.fixes[:n]
+	for i, fix := range fixes {
+		if l.bit(&x.again[i], d == fix) {
 			copy(fixes[1:i+1], fixes)
-			fixes[0] = x
-			return g.moved + x
+			fixes[0] = fix
+			return moved + fix
 		}
 	}
 	zigzag := d<<1 ^ -(d >> 63)
-	zigzag = l.number(&m.low[k], zigzag&(1<<32-1)) | l.number(&m.high[k], zigzag>>32)<<32
+	zigzag = l.number(&x.low, zigzag&(1<<32-1)) | l.number(&x.high, zigzag>>32)<<32
 	d = zigzag>>1 ^ -(zigzag & 1)
 	if n < recent {
-		m.fixCount[k]++
-		fixes = m.fixes[k][:n+1]
+		x.fixCount++
+		fixes = x.fixes[:n+1]
 	}
 	copy(fixes[1:], fixes)
 	fixes[0] = d
-	return g.moved + d
+	return moved + d
 }
 
-// place is where the memory of target v is, and what tells it from others that
-// share the place.
-func (m *model) place(v uint64, k Kind) (slot uint32, tag uint16) {
-	salt := m.salt
-	if k.space() == numbers {
-		salt = 0 // types of a kernel have one number in all of its modules
+// surroundings says how large a neighbourhood is, as a power of two, and how
+// often in a row its memory must have been right to count, by what is counted.
+var surroundings = [spaces]struct {
+	size uint
+	sure uint16
+}{addresses: {12, 3}, places: {8, 2}, numbers: {5, 0}, lowBits: {12, 3}}
+
+// find notes where what is remembered of a target and of its neighbourhood is.
+func (m *model) find(g *guess) {
+	const spread = 0x9E3779B97F4A7C15
+	space := g.kind.space()
+	key := m.salt ^ space<<62
+	if space == numbers {
+		key = space << 62 // types of a kernel have one number in all of its modules
 	}
-	h := (v ^ salt ^ k.space()<<62) * 0x9E3779B97F4A7C15
-	return uint32(h >> (64 - cacheBits)), uint16(h >> (48 - cacheBits))
+	h := (g.old ^ key) * spread
+	g.slot, g.tag = uint32(h>>(64-cacheBits)), uint16(h>>(48-cacheBits))
+	h = (g.old>>surroundings[space].size ^ key) * spread
+	g.area, g.areaTag = uint32(h>>(64-aroundBits)), uint16(h>>(48-aroundBits))
 }
 
 func one(b bool) int {

@@ -7,7 +7,7 @@
 // fields hold now. Both sides of a patch work that out alike, from old bytes
 // only; the patch has to say merely where the forecast is wrong.
 //
-// The order of calls, for one element (an ELF file inside old and its
+// The order of calls, for one element (an executable inside old and its
 // counterpart inside new):
 //
 //	e, ok := reference.Parse(old, size)        // headers and bounded tables of old
@@ -28,11 +28,12 @@
 // or no element, never a panic, and work in proportion to their length. What
 // is held: the headers of old, 4 bytes for each 4 KiB of its unwind, type and
 // function records, 8 bytes for each part of the map and 4 bytes for each 4 KiB
-// of old, 1.2 MiB of models (1 MiB of it the memory of targets), and 512 KiB
-// around the places that are read.
+// of old, 1 MiB of models (half of it the memory of targets), and 512 KiB around
+// the places that are read.
 //
-// Only 64-bit little-endian ELF for x86-64 and arm64 is understood. Nothing
-// here vouches for the result: compare its digest.
+// What is understood is little-endian: ELF for x86-64, arm64, riscv64 and 32-bit
+// arm, and PE for x86-64. Nothing here vouches for the result: compare its
+// digest.
 package reference
 
 import "errors"
@@ -105,6 +106,38 @@ const (
 	GoName
 	// GoType is Offset in Go's type information.
 	GoType
+	// Branch24 is the distance of an ARM B, BL or BLX of 32-bit arm.
+	Branch24
+	// BranchThumb is the distance of a Thumb B, BL or BLX of 4 bytes.
+	BranchThumb
+	// Pool32 is a 32-bit distance to an address, from an instruction elsewhere
+	// that adds it to its own address.
+	Pool32
+	// Move32 is an address in a MOVW and a MOVT of 32-bit arm.
+	Move32
+	// MoveNear32 is what Pool32 is, in a MOVW and a MOVT.
+	MoveNear32
+	// Word32 is Word in 4 bytes.
+	Word32
+	// ConstWord32 is ConstWord in 4 bytes.
+	ConstWord32
+	// Site32 is Site in 4 bytes.
+	Site32
+	// Symbol32 is Symbol in 4 bytes.
+	Symbol32
+	// Table31 is Table32 in the lower 31 bits.
+	Table31
+	// Item16 counts Offset in units of 16 bytes, in the upper 24 bits.
+	Item16
+	// Section32 is Section64 in 4 bytes.
+	Section32
+	// Jump20 is the distance of a riscv JAL.
+	Jump20
+	// Pair32 is a distance to an address in a riscv AUIPC and the instruction
+	// that completes it.
+	Pair32
+	// Page12 is the lower 12 bits of an address, in 2 bytes.
+	Page12
 
 	kinds
 )
@@ -112,7 +145,7 @@ const (
 // Field is one reference in old. Fields are found in order of Off.
 type Field struct {
 	Off  int64  // where it starts, from the element's start
-	Aux  uint32 // Page21: where the completing instruction is, from Off; else the place of the base
+	Aux  uint32 // Page21, Pair32: where the completing instruction is, from Off; other instructions: see there; else the place of the base
 	Kind Kind
 }
 
@@ -121,8 +154,12 @@ func (f Field) size() int64 {
 	switch f.Kind {
 	case Word, ConstWord, Site, DebugWord, Symbol, Section64:
 		return 8
-	case Page21:
+	case Page21, Pair32:
 		return int64(f.Aux) + 4
+	case Move32, MoveNear32:
+		return int64(f.Aux&255) + 4
+	case Page12:
+		return 2
 	}
 	return 4
 }

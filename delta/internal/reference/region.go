@@ -27,6 +27,14 @@ const (
 	formInline
 	formTypes
 	formDebug // addresses, 8 bytes each, anywhere
+	formArm
+	formWords32     // formWords with 4 bytes each
+	formConstants32 // the same in read-only data
+	formSymbols32
+	formRel32
+	formArmIndex // 31-bit distances
+	formRiscv
+	formPages // places in pages, 2 bytes each
 )
 
 // region is a part of the file that is read in one way. Regions are disjoint.
@@ -110,6 +118,8 @@ func (e *Element) addSection(r io.ReaderAt, i int) {
 	case s.name == ".BTF":
 		e.addTypes(r, g)
 		return
+	case e.word == 4 && e.addNarrow(s, &g):
+	case e.isImage && e.addImageTable(r, s, &g):
 	case s.kind == sectionSymbols || s.kind == sectionDynSyms:
 		g.form = formSymbols
 		g.base = e.sectionStart(s.link)
@@ -119,7 +129,7 @@ func (e *Element) addSection(r io.ReaderAt, i int) {
 		if e.kind == elfRelocatable {
 			g.base = e.sectionStart(s.info)
 		}
-	case !loaded && e.kind != elfRelocatable && s.flags&sectionPacked == 0 && strings.HasPrefix(s.name, ".debug_") &&
+	case !loaded && e.kind != elfRelocatable && e.word == 8 && s.flags&sectionPacked == 0 && strings.HasPrefix(s.name, ".debug_") &&
 		s.name != ".debug_str" && s.name != ".debug_abbrev":
 		g.form = formDebug
 	case !loaded || e.kind == elfRelocatable || s.kind == sectionStrings || s.kind == sectionHash ||
@@ -151,6 +161,9 @@ func (e *Element) addSection(r io.ReaderAt, i int) {
 	default:
 		g.form = formConstants
 	}
+	if e.word == 4 {
+		g.form = e.narrow(g.form)
+	}
 	e.regions = append(e.regions, g)
 }
 
@@ -161,6 +174,9 @@ func (e *Element) addSegment(s segment) {
 		g.form = e.codeForm()
 	case s.flags&writable != 0:
 		g.form = formWords
+	}
+	if e.word == 4 {
+		g.form = e.narrow(g.form)
 	}
 	e.regions = append(e.regions, g)
 }
@@ -174,8 +190,13 @@ func (e *Element) codeStart() (int64, bool) {
 }
 
 func (e *Element) codeForm() form {
-	if e.machine == machineX86 {
+	switch e.machine {
+	case machineX86:
 		return formX86
+	case machineArm:
+		return formArm
+	case machineRiscv:
+		return formRiscv
 	}
 	return formArm64
 }
@@ -234,12 +255,16 @@ func (e *Element) findSectionSymbols(r io.ReaderAt) {
 			continue
 		}
 		t := &tape{r: r, size: s.off + s.size}
-		for i := range min(s.size/24, maxSections) {
-			b, ok := t.bytes(s.off+24*i, 24)
+		width := e.word*2 + 8 // 16 or 24 bytes
+		for i := range min(s.size/width, maxSections) {
+			b, ok := t.bytes(s.off+width*i, int(width))
 			if !ok {
 				return
 			}
 			start := int64(0)
+			if e.word == 4 {
+				b = b[8:] // type and section come last
+			}
 			if b[4]&15 == 3 {
 				start = e.sectionStart(uint32(little.Uint16(b[6:])))
 			}

@@ -25,6 +25,10 @@ func (e *Element) Window(lo, hi int64) (from, to int64) {
 		switch {
 		case g.form == formX86:
 			from = max(lo&^(restart-1)-lead, g.lo)
+		case g.form == formArm:
+			from = max(lo&^(armBlock-1)-armBehind, g.lo)
+		case g.form == formRiscv:
+			from = max(lo&^(riscvBlock-1)-riscvLead, g.lo)
 		case g.form == formConstants:
 			from = max(lo&^(tablePage-1)-tablePage-behind, g.lo)
 		case g.marks != nil:
@@ -108,6 +112,22 @@ func (s *scanner) run() {
 		s.byMarks((*scanner).types)
 	case formDebug:
 		s.debug()
+	case formArm:
+		s.arm()
+	case formWords32:
+		s.words32(Word32)
+	case formConstants32:
+		s.words32(ConstWord32)
+	case formSymbols32:
+		s.symbols32()
+	case formRel32:
+		s.rel32()
+	case formArmIndex:
+		s.armIndex()
+	case formRiscv:
+		s.riscv()
+	case formPages:
+		s.byMarks((*scanner).pages)
 	}
 }
 

@@ -180,10 +180,47 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// TestX86PairsHideNothing compares the quick look at two bytes with the slow
+// one at all of an instruction.
+func TestX86PairsHideNothing(t *testing.T) {
+	e := mustParse(t, image(machineX86, elfFixed, codePiece(fill(4096)), dataPiece(fill(4096))))
+	r := seeded(6)
+	found := 0
+	for pair := range 1 << 16 {
+		for range 30 {
+			d := make([]byte, 24)
+			for i := range d {
+				d[i] = byte(r.Uint32() & r.Uint32())
+			}
+			d[0], d[1] = byte(pair), byte(pair>>8)
+			if r.IntN(2) == 0 {
+				d[2+r.IntN(4)] = 0x05
+			}
+			p := 1 + r.IntN(6)
+			little.PutUint32(d[p:], uint32(r.IntN(2)*codeAddr+r.IntN(4096)-p))
+			d[0], d[1] = byte(pair), byte(pair>>8)
+			for _, wide := range []bool{false, true} {
+				if at, _ := e.x86At(d, 0, codeAddr, wide); at >= 0 {
+					found++
+					if x86Next(d, 0, 1, x86Bits(wide)) != 0 {
+						t.Fatalf("% x has an operand at %d, but is passed over (wide: %v)", d[:8], at, wide)
+					}
+				}
+			}
+		}
+	}
+	if found < 10000 {
+		t.Errorf("%d operands, too few to test with", found)
+	}
+}
+
 func FuzzScan(f *testing.F) {
 	for seed := range uint64(3) {
 		f.Add(noise(seeded(seed), machineX86, 600), seed)
 		f.Add(noise(seeded(seed), machineArm64, 600), seed)
+		for _, b := range strangers(seeded(seed), 600) {
+			f.Add(b, seed)
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte, seed uint64) {
 		if len(b) > 1<<18 {
@@ -209,6 +246,9 @@ func FuzzScan(f *testing.F) {
 func FuzzParse(f *testing.F) {
 	f.Add(image(machineX86, elfFixed, codePiece(fill(64))))
 	f.Add(noise(seeded(1), machineArm64, 300))
+	for _, b := range strangers(seeded(1), 300) {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, ok := Parse(bytes.NewReader(b), int64(len(b)))
 		if !ok {

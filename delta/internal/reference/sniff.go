@@ -14,14 +14,17 @@ func Sniff(r io.ReaderAt, at, limit int64) (size int64, ok bool) {
 	limit = min(limit, maxSize)
 	part := io.NewSectionReader(r, at, limit)
 	var h [64]byte
-	if !readAt(part, h[:], 0, limit) || string(h[:4]) != "\x7fELF" {
+	if !readAt(part, h[:], 0, limit) {
 		return 0, false
 	}
 	e := &Element{size: limit}
-	if !e.readHeaders(part) {
+	end, ok := tableEnds(h[:])
+	switch {
+	case e.readImage(part):
+		end, ok = 0, true // a loader wants no more than headers and sections
+	case !e.readHeaders(part):
 		return 0, false
 	}
-	end, ok := tableEnds(h[:])
 	for _, s := range e.segments {
 		if e.kind != elfRelocatable {
 			end = max(end, s.off+s.file)
