@@ -34,6 +34,12 @@ func inPlacePairs(n int) []inPlacePair {
 	for from := n; from > 0; from -= odd {
 		reversed = append(reversed, old[max(0, from-odd):from]...)
 	}
+	// Short pieces, which are read through a cache. What stands between them
+	// is told by what stands there in the batch before.
+	var pieces []byte
+	for at := 0; at+200 < n; at += 500 {
+		pieces = append(append(pieces, old[at:at+200]...), fresh[:min(300, n-at-200)]...)
+	}
 	touched := bytes.Clone(old)
 	for i := 100; i < n; i += 999 {
 		touched[i]++
@@ -50,6 +56,7 @@ func inPlacePairs(n int) []inPlacePair {
 		{"parts in reverse order", old, reversed},
 		{"doubled", old, slices.Concat(old, touched)},
 		{"quartered", old, touched[h/2 : h]},
+		{"short pieces", old, pieces},
 		{"from nothing", nil, fresh},
 		{"to nothing", old, nil},
 	}

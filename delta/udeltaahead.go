@@ -57,12 +57,11 @@ func executables(data []byte) []executable {
 		}
 	}
 	var all []executable
+	look := &magics{data: data}
 	for at := int64(0); ; {
-		i := bytes.Index(data[at:], []byte("\x7fELF"))
-		if i < 0 {
+		if at = int64(look.next(int(at))); at < 0 {
 			return apart(all)
 		}
-		at += int64(i)
 		file, ok := files[at]
 		if !ok {
 			file = []extent{{at, int64(len(data)) - at}}
@@ -74,6 +73,35 @@ func executables(data []byte) []executable {
 			at++
 		}
 	}
+}
+
+// windowsBlock is what programs for Windows are aligned to where they lie in an
+// archive or an image. Their magic is too short to look for it anywhere.
+const windowsBlock = 512
+
+// magics looks for places where an executable may begin.
+type magics struct {
+	data []byte
+	elf  int // the next of ELF; -1 if there is none
+}
+
+// next is the first such place from at on, or -1.
+func (m *magics) next(at int) int {
+	if m.elf >= 0 && m.elf < at || at == 0 {
+		if m.elf = bytes.Index(m.data[at:], []byte("\x7fELF")); m.elf >= 0 {
+			m.elf += at
+		}
+	}
+	end := len(m.data) - 1
+	if m.elf >= 0 {
+		end = m.elf
+	}
+	for i := at + -at&(windowsBlock-1); i < end; i += windowsBlock {
+		if m.data[i] == 'M' && m.data[i+1] == 'Z' {
+			return i
+		}
+	}
+	return m.elf
 }
 
 // executableIn gives the executable that begins where a file does.

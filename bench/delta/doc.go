@@ -6,6 +6,7 @@
 //
 //	go run ./bench/delta -corpus corpus
 //	go run ./bench/delta -pairs elf-go-11m,src-go-tar -peers updraft-fast,hdiffz-zstd -n 5 -cold
+//	go run ./bench/delta -hdiffz ~/hdiffz -hpatchz ~/hpatchz -zucchini ~/zucchini
 //	go run ./bench/delta -interop
 //	go run ./bench/delta -report
 //
@@ -19,7 +20,11 @@
 //
 // The figures are merged into results.json, so that a long measurement can be
 // done in parts; each keeps its date and machine. -report writes
-// docs/benchmarks.md and its picture from that file alone.
+// docs/benchmarks.md and its picture from that file alone. -interop lets
+// updraft and other programs apply each other's patches.
+//
+// Peers that are not installed are named and left out. A command that takes
+// more than -time or -memory is stopped, and the tables say so.
 //
 // Memory and processes are measured as Linux does it; -report runs anywhere.
 package main

@@ -109,8 +109,8 @@ func lastLine(text string) string {
 	return line[:min(len(line), 200)]
 }
 
-// head keeps the first bytes of what is written to it, up to its capacity,
-// and the last ones as well if it is a tail.
+// head keeps the first max bytes of what is written to it, or the last ones if
+// it is a tail.
 type head struct {
 	bytes []byte
 	max   int

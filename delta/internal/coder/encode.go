@@ -89,7 +89,7 @@ type writer struct {
 func (w *writer) reset(e *Encoder, effort effort, kinds []Kind, size int) {
 	w.e, w.effort, w.at, w.have = e, effort, 0, false
 	if cap(w.window) < size {
-		w.window = make([]byte, 0, size)
+		w.window = make([]byte, 0, roomFor(size))
 	}
 	w.window = w.window[:0]
 	for len(w.models) < len(kinds) {
@@ -101,6 +101,10 @@ func (w *writer) reset(e *Encoder, effort effort, kinds []Kind, size int) {
 		w.prices[i].left = 0
 	}
 }
+
+// roomFor is how much room to make for n: more than that, because what comes
+// later is often a little larger.
+func roomFor(n int) int { return n + n/8 }
 
 // part codes the next n bytes.
 func (w *writer) part(kind, n int) {

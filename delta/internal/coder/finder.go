@@ -49,7 +49,8 @@ func (f *finder) reset(window []byte, nice, depth int, chained bool) {
 	f.four = cleared(f.four, 1<<min(max(bits.Len(uint(len(window))), minFour), most))
 	// A link is written before it is followed.
 	if cap(f.links) < links {
-		f.links = make([]uint32, links)
+		f.links = nil
+		f.links = make([]uint32, roomFor(links))
 	}
 	f.links = f.links[:links]
 }

@@ -161,9 +161,11 @@ func (c *Copier) set(dst, old, want []byte, fields []Field, lo int64, l link) {
 			n++
 		}
 	}
+	var sum uint16
 	for k := range c.ready[:n] {
-		c.model.sum += c.model.memory[c.ready[k].slot].tag
+		sum += c.model.memory[c.ready[k].slot].tag
 	}
+	c.model.sum += sum // or the compiler might leave it out
 	same := c.lastCopy == c.in
 	for k := range c.ready[:n] {
 		p := &c.ready[k]
@@ -208,7 +210,8 @@ func (c *Copier) prepare(p *pending, old []byte) bool {
 		return false
 	}
 	p.to, p.kind = to, p.Kind
-	if p.Kind.isDistance() {
+	switch {
+	case p.Kind.isDistance():
 		bias := uint64(p.Kind.bias())
 		d := bias + uint64(int64(int32(little.Uint32(old))))
 		p.old, p.plain = from+d, to+d
@@ -217,7 +220,15 @@ func (c *Copier) prepare(p *pending, old []byte) bool {
 		if v, ok := c.guide.moveAddress(p.old, c.in); ok {
 			p.moved = to + bias + uint64(int64(int32(uint32(v-to-bias))))
 		}
-	} else {
+	case p.Kind == Branch26:
+		d := uint64(branch(little.Uint32(old)))
+		p.old, p.plain = from+d, to+d
+		p.near = d+1<<16 < 1<<17
+		p.moved = p.plain
+		if v, ok := c.guide.moveAddress(p.old, c.in); ok {
+			p.moved = to + uint64(branch(uint32(v-to)>>2))
+		}
+	default:
 		p.old, p.plain = p.value(old, old, from), p.value(old, old, to)
 		p.near = p.Kind.space() == addresses && p.old-from+1<<16 < 1<<17
 		p.moved = p.plain

@@ -87,10 +87,17 @@ func (g *guide) base(off int64) int64 {
 	return g.baseNew
 }
 
+// own says whether fields of the kind count from where they are, of the kinds
+// that there are most of: those of others may do so as well.
+func (k Kind) own() bool {
+	return (1<<Near32|1<<Data32|1<<Table32|1<<Frame32|1<<Branch26|1<<Page21)>>k&1 != 0
+}
+
 // from is what the value of f is counted from in old. It is false where f lies
 // at no address, in which case it is no field.
 func (g *guide) from(f Field) (uint64, bool) {
 	switch {
+	case f.Kind.own():
 	case f.Kind == Switch32 || f.Kind == Base32 || f.Kind == Down32:
 		return address(g.e.segments, int64(f.Aux))
 	case f.Kind == Pool32 || f.Kind == MoveNear32:
@@ -114,6 +121,7 @@ func (g *guide) from(f Field) (uint64, bool) {
 func (g *guide) to(f Field, in Copy) (uint64, bool) {
 	at := f.Off - in.Old + in.New
 	switch {
+	case f.Kind.own():
 	case f.Kind == Switch32:
 		return address(g.l.segments, g.place(int64(f.Aux), in))
 	case f.Kind == Base32 || f.Kind == Down32:
