@@ -46,7 +46,7 @@ func corpusPair(t *testing.T, dir string) {
 	f := lookup(t, "udelta")
 	var patch bytes.Buffer
 	began := time.Now()
-	stats, err := Make(t.Context(), f, &patch, old, upd, Options{Level: Level(os.Getenv("UPDRAFT_LEVEL"))})
+	stats, err := Make(t.Context(), f, &patch, old, upd, Options{Level: Level(os.Getenv("UPDRAFT_LEVEL")), Solid: os.Getenv("UPDRAFT_SOLID") != ""})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +66,9 @@ func corpusPair(t *testing.T, dir string) {
 	}
 	t.Logf("%d bytes, made in %.1f s, applied in %.2f s, %.1f MiB to apply; %d copies, %d frames, %d regions, %d elements of %d bytes", stats.PatchSize,
 		made.Seconds(), time.Since(began).Seconds(), float64(stats.Memory)/(1<<20), stats.Ops, stats.Frames, stats.Regions, stats.Elements, stats.ElementBytes)
+	if stats.SolidSize > 0 {
+		t.Logf("  solid %d bytes: frames cost %.2f %%", stats.SolidSize, 100*(float64(stats.PatchSize)/float64(stats.SolidSize)-1))
+	}
 	for _, s := range info.Streams {
 		t.Logf("  %-14s %9d raw %9d coded", s.Name, s.Raw, s.Coded)
 	}

@@ -132,6 +132,9 @@ type Options struct {
 	// Bsdiff makes patches of the format bsdiff, as Bytes of the package
 	// go-bsdiff does. Who only applies patches need not carry that.
 	Bsdiff func(old, new []byte) ([]byte, error)
+	// Solid has [Stats.SolidSize] filled in, which takes about as long as the
+	// patch itself. Format udelta only.
+	Solid bool
 }
 
 // Stats tells what [Make] made. All figures are bytes.
@@ -149,6 +152,9 @@ type Stats struct {
 	// addresses foretold, Elements those executables, and ElementBytes their
 	// bytes in new.
 	Regions, Elements, ElementBytes int64
+	// SolidSize is how long the patch would be as one frame without bounds,
+	// which no reader takes: the price of frames is the difference.
+	SolidSize int64
 }
 
 // Stream is one kind of bytes in a patch.

@@ -71,7 +71,7 @@ func makeUdelta(ctx context.Context, dst io.Writer, old, new *io.SectionReader, 
 	}
 	defer free()
 	m := &udeltaMaker{old: oldBytes, new: newBytes, level: udeltaLevels[o.Level], dst: dst}
-	m.forget = func() { forgetOld(); forgetNew() }
+	m.forget, m.solid = func() { forgetOld(); forgetNew() }, o.Solid
 	err = m.run(ctx)
 	return m.stats, err
 }
@@ -81,6 +81,7 @@ type udeltaMaker struct {
 	old, new []byte
 	level    udeltaLevel
 	dst      io.Writer
+	solid    bool
 	forget   func() // gives back the memory of old and new for now; may be nil
 	header   udeltaHeader
 	copies   []match.Copy
@@ -102,6 +103,16 @@ func (m *udeltaMaker) run(ctx context.Context) error {
 		m.header.required = udeltaIdentical
 	} else if err := m.findCopies(ctx); err != nil {
 		return err
+	}
+	if m.solid {
+		one := *m
+		one.dst = io.Discard
+		one.level.caps = udeltaCaps{Coded: 26, Raw: 25, Known: 25, Output: 40}
+		one.level.whole = one.level.caps
+		if err := one.patch(ctx); err != nil {
+			return err
+		}
+		m.stats.SolidSize = one.stats.PatchSize
 	}
 	return m.patch(ctx)
 }

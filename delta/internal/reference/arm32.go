@@ -80,10 +80,13 @@ func (s *scanner) armAt(p int64, a uint64, w uint32, loads *armLoads, quiet bool
 	switch {
 	case w&0x0FFF0000 == 0x059F0000: // LDR from a pool
 		loads.load(p, 8+int64(w&4095), a, 0)
+		if !quiet {
+			s.note(p, Load12, 0)
+		}
 	case quiet:
 	case w>>25&7 == 5: // B, BL, BLX
 		if s.e.inCode(armBranch(w, w, a)) {
-			s.add(p, Branch24, 0)
+			s.note(p, Branch24, 0)
 		}
 	case w&0x0FF00000 == 0x03000000 && w>>28 != 15: // MOVW
 		s.move(p, w>>12&15, false)
@@ -94,17 +97,27 @@ func (s *scanner) thumbAt(p int64, a uint64, w uint32, loads *armLoads, quiet bo
 	switch {
 	case w&0xF800 == 0x4800: // LDR from a pool
 		loads.load(p, int64(4-a&2)+int64(w&255)*4, a, armThumb)
+		if !quiet {
+			s.note(p, Short16, 0)
+		}
 	case w&0xFFFF == 0xF8DF && w>>28 != 15:
 		loads.load(p, int64(4-a&2)+int64(w>>16&4095), a, armThumb)
+		if !quiet {
+			s.note(p, Load12, 1)
+		}
 	case quiet:
 	case w&0xF800 == 0xF000 && w>>31 == 1: // B, BL, BLX
 		if w>>28&5 != 0 || w>>7&7 != 7 {
 			if s.e.inCode(thumbBranch(w, w, a)) {
-				s.add(p, BranchThumb, 0)
+				s.note(p, BranchThumb, 0)
 			}
 		}
 	case w&0x8000FBF0 == 0xF240: // MOVW
 		s.move(p, w>>24&15, true)
+	case w&0xF800 == 0xE000, w&0xF000 == 0xD000 && w>>9&7 != 7: // B
+		s.note(p, Short16, 0)
+	case w&0xF500 == 0xB100: // CBZ, CBNZ
+		s.note(p, Short16, 0)
 	}
 }
 
@@ -131,12 +144,12 @@ func (s *scanner) pooled(p, load int64, thumb bool) {
 		switch use(w, reg, thumb) {
 		case useNear:
 			if a := s.address(q) + 2*uint64(step) + uint64(int64(int32(v))); s.e.mapped(a) {
-				s.add(p, Pool32, (p-q)<<1|int64(one(thumb)))
+				s.note(p, Pool32, (p-q)<<1|int64(one(thumb)))
 			}
 			return
 		case useTable:
 			if got := s.e.got; v&3 == 0 && int64(v) < got.size {
-				s.add(p, Base32, got.off)
+				s.note(p, Base32, got.off)
 			}
 			return
 		case useNone:
@@ -144,7 +157,7 @@ func (s *scanner) pooled(p, load int64, thumb bool) {
 		}
 	}
 	if a := uint64(int64(int32(v))); s.e.kind == elfFixed && a >= 4096 && s.e.mapped(a) {
-		s.add(p, ConstWord32, 0)
+		s.note(p, ConstWord32, 0)
 	}
 }
 
@@ -201,7 +214,7 @@ func (s *scanner) move(p int64, reg uint32, thumb bool) {
 			f := Field{Off: p, Kind: MoveNear32, Aux: uint32(top | (q-p)<<8 | int64(one(thumb))<<16)}
 			from, _ := address(s.e.segments, q)
 			if s.e.mapped(s.wide(f, from+2*uint64(step))) {
-				s.add(p, f.Kind, int64(f.Aux))
+				s.note(p, f.Kind, int64(f.Aux))
 			}
 			return
 		}
@@ -209,7 +222,7 @@ func (s *scanner) move(p int64, reg uint32, thumb bool) {
 	f := Field{Off: p, Kind: Move32, Aux: uint32(top | int64(one(thumb))<<16)}
 	if top > 0 && s.e.kind == elfFixed {
 		if v := s.wide(f, 0); v >= 4096 && s.e.mapped(v) {
-			s.add(p, f.Kind, int64(f.Aux))
+			s.note(p, f.Kind, int64(f.Aux))
 		}
 	}
 }

@@ -111,13 +111,9 @@ func (c *Copier) run(dst, want []byte, in Copy, skip int64, l link) error {
 // fields that begin in them reach into. It says how many are made.
 func (c *Copier) piece(dst, want []byte, l link) (int, error) {
 	lo, end := c.in.Old+c.next, c.in.Old+c.in.Length
-	from, hi := lo, min(lo+int64(len(dst)), lo+windowSize-Margin)
-	to := min(hi+Margin, end)
-	if c.in.Length >= 4 { // the shortest field
-		from, _ = c.guide.e.Window(lo, lo)
-		hi = min(hi, from+windowSize-Margin)
-		_, to = c.guide.e.Window(lo, hi)
-	}
+	from, _ := c.guide.e.Window(lo, lo)
+	hi := min(lo+int64(len(dst)), from+windowSize-Margin)
+	_, to := c.guide.e.Window(lo, hi)
 	data, err := c.old.read(from, to)
 	if err != nil {
 		return 0, err

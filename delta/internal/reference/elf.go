@@ -93,6 +93,7 @@ func Parse(r io.ReaderAt, size int64) (*Element, bool) {
 		return nil, false
 	}
 	e.findCode()
+	e.findRecords(r)
 	e.findRegions(r)
 	return e, true
 }

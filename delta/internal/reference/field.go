@@ -37,8 +37,14 @@ func (f Field) value(b, old []byte, origin uint64) uint64 {
 		return origin + 4*uint64(little.Uint32(b))
 	case Offset24:
 		return origin + 24*uint64(little.Uint32(b))
-	case Jump20, Pair32:
+	case Listed24:
+		return origin + 4*listedNumber(b)
+	case Jump20, Pair32, Branch12:
 		return f.riscvValue(b, old, origin)
+	case Short16:
+		return f.shortValue(b, old, origin)
+	case Load12:
+		return origin + loadBase(f, origin) + uint64(f.loadBits(b))
 	case Page12:
 		return origin + uint64(little.Uint16(b)&4095)
 	}
@@ -72,10 +78,16 @@ func (f Field) set(b, old []byte, origin, v uint64) {
 		little.PutUint32(b, uint32((v-origin)/4))
 	case Offset24:
 		little.PutUint32(b, uint32((v-origin)/24))
+	case Listed24:
+		putListed(b, (v-origin)/4)
 	case Branch24, BranchThumb, Pool32, Move32, MoveNear32, Word32, ConstWord32, Site32, Symbol32, Table31, Item16:
 		f.narrowSet(b, old, origin, v)
-	case Jump20, Pair32:
+	case Jump20, Pair32, Branch12:
 		f.riscvSet(b, old, origin, v)
+	case Short16:
+		f.shortSet(b, old, origin, v)
+	case Load12:
+		f.setLoadBits(b, uint32(v-origin-loadBase(f, origin)))
 	case Page12:
 		little.PutUint16(b, little.Uint16(b)&^4095|uint16(v-origin)&4095)
 	default:

@@ -27,8 +27,10 @@ func TestFieldValueIsExact(t *testing.T) {
 				f.Aux, whole = uint32(4+r.IntN(4)*2), false
 			case Move32, MoveNear32:
 				f.Aux, whole = uint32(4+r.IntN(4)*4|r.IntN(2)<<16), false
-			case Branch26, Branch24, BranchThumb, Table31, Item16, Jump20, Page12:
+			case Branch26, Branch24, BranchThumb, Table31, Item16, Jump20, Page12, Branch12:
 				whole = false
+			case Short16, Load12:
+				f.Aux, whole = uint32(r.IntN(2)), false
 			}
 			n := f.size()
 			old, new, origin := random(n), random(n), r.Uint64()

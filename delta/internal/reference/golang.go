@@ -10,9 +10,10 @@ type goTables struct {
 	typeSize, textSize                                 uint64
 	textAddr                                           uint64
 
-	legacy bool  // addresses where later versions have distances
-	entry  int64 // bytes that say where a function begins
-	record int64 // bytes of a function's record before its lists
+	align  uint32 // what the place of a function is a multiple of
+	legacy bool   // addresses where later versions have distances
+	entry  int64  // bytes that say where a function begins
+	record int64  // bytes of a function's record before its lists
 }
 
 // Marks of the table by version, in its first 4 bytes.
@@ -31,7 +32,10 @@ func (e *Element) addFunctions(r io.ReaderAt, g region) {
 	if e.golang.index > 0 || g.hi-g.lo < goHeader || !readAt(r, h[:], g.lo, e.size) || int64(h[7]) != e.word {
 		return
 	}
-	t := goTables{entry: 4, record: 40}
+	t := goTables{align: 16, entry: 4, record: 40}
+	if e.machine == machineArm || e.machine == machineRiscv {
+		t.align = 4
+	}
 	first := 8 + 3*e.word
 	switch little.Uint32(h[:]) {
 	case goMagic116:

@@ -85,7 +85,7 @@ func typeHead(w uint32) bool {
 // isFunc says whether a method may hold v as the place of its code: where a
 // function may begin, or none.
 func (t *goTables) isFunc(v uint32) bool {
-	return v == 0 || v == 1<<32-1 || v%4 == 0 && uint64(v) < t.textSize
+	return v == 0 || v == 1<<32-1 || v%t.align == 0 && uint64(v) < t.textSize
 }
 
 func (s *scanner) codeOffset(p int64) {

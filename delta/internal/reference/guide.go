@@ -56,7 +56,7 @@ const (
 // space is what values of the kind count.
 func (k Kind) space() uint64 {
 	switch k {
-	case Back32, Name, Offset, Offset4, Offset24, Section64, TypeName, Inline, GoName, GoType, Item16, Section32:
+	case Back32, Name, Offset, Offset4, Offset24, Section64, TypeName, Inline, GoName, GoType, Item16, Section32, Listed24:
 		return places
 	case TypeID, OuterName:
 		return numbers

@@ -55,7 +55,11 @@ func simpleCopies(old, new []byte) []Copy {
 		}
 		i++
 	}
-	return extend(old, new, out)
+	out = extend(old, new, out)
+	for least := int64(16); len(out) > MaxCopies; least += 8 {
+		out = slices.DeleteFunc(out, func(c Copy) bool { return c.Length < least })
+	}
+	return out
 }
 
 func equal(a, b []byte) int {

@@ -56,7 +56,7 @@ func (s *scanner) words32(k Kind) {
 		switch {
 		case s.e.golang.types > 0 && s.goWord(p):
 		case s.isAddress32(p):
-			s.add(p, k, 0)
+			s.note(p, k, 0)
 		}
 	}
 }
@@ -65,17 +65,17 @@ func (s *scanner) words32(k Kind) {
 func (s *scanner) symbols32() {
 	for p := s.align(s.lo-15, 16); p < s.hi; p += 16 {
 		if v, ok := s.uint32(p); ok && v != 0 && s.g.base > 0 {
-			s.add(p, Name, s.g.base)
+			s.note(p, Name, s.g.base)
 		}
 		index, ok := s.uint32(p + 12)
 		switch start := s.e.sectionStart(index >> 16); {
 		case !ok:
 		case s.e.kind != elfRelocatable:
 			if s.isAddress32(p + 4) {
-				s.add(p+4, Symbol32, 0)
+				s.note(p+4, Symbol32, 0)
 			}
 		case start > 0:
-			s.add(p+4, Section32, start)
+			s.note(p+4, Section32, start)
 		}
 	}
 }
@@ -89,16 +89,16 @@ func (s *scanner) rel32() {
 	for p := s.align(s.lo-width+1, width); p < s.hi; p += width {
 		if s.e.kind == elfRelocatable {
 			if s.g.base > 0 {
-				s.add(p, Section32, s.g.base)
+				s.note(p, Section32, s.g.base)
 			}
 		} else if s.isAddress32(p) {
-			s.add(p, Site32, 0)
+			s.note(p, Site32, 0)
 		}
 		if v, ok := s.uint32(p + 4); ok && v>>8 != 0 && s.g.target > 0 {
-			s.add(p+4, Item16, s.g.target)
+			s.note(p+4, Item16, s.g.target)
 		}
 		if s.g.wide && s.e.kind != elfRelocatable && s.isAddress32(p+8) {
-			s.add(p+8, Word32, 0)
+			s.note(p+8, Word32, 0)
 		}
 	}
 }
@@ -109,7 +109,13 @@ func (s *scanner) armIndex() {
 	for p := s.align(s.lo, 4); p < s.hi; p += 4 {
 		v, ok := s.uint32(p)
 		if ok && v > 1 && v>>31 == 0 && s.e.mapped(s.address(p)+uint64(int64(int32(v<<1)>>1))) {
-			s.add(p, Table31, 0)
+			s.note(p, Table31, 0)
 		}
 	}
 }
+
+// note is add for scanners that have many calls of it: it is not worth having
+// in line at each.
+//
+//go:noinline
+func (s *scanner) note(off int64, k Kind, aux int64) { s.add(off, k, aux) }

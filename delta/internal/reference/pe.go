@@ -20,8 +20,13 @@ const (
 	directoryFixes  = 5
 )
 
-// imageTables is where the tables of a PE file begin in memory, or 0.
-type imageTables struct{ unwind, fixes uint64 }
+// imageTables is where a PE file and its tables begin in memory, or 0, and what
+// lies between the first and the last record that the table of functions leads
+// to.
+type imageTables struct {
+	base, unwind, fixes uint64
+	records             span
+}
 
 // readImage reads the headers of a PE file for x86-64. Its sections are noted
 // as those of an ELF file that may be loaded at any address.
@@ -45,6 +50,7 @@ func (e *Element) readImage(r io.ReaderAt) bool {
 	}
 	base := little.Uint64(h[24+24:])
 	size := min(uint64(little.Uint32(h[24+60:])), uint64(e.size))
+	e.tables.base = base
 	e.machine, e.kind, e.word, e.isImage = machineX86, elfShared, 8, true
 	e.segments = []segment{{addr: base, file: size, mem: size}}
 	e.sections = make([]section, 1, 1+n)
@@ -96,6 +102,9 @@ func (e *Element) addImageTable(r io.ReaderAt, s section, g *region) bool {
 	case e.tables.fixes:
 		e.markPages(r, g)
 	default:
+		if s.flags&(sectionWritable|sectionCode) == 0 {
+			e.splitRecords(g)
+		}
 		if _, ok := e.section(".symtab"); ok && s.name == ".rdata" {
 			e.findFunctions(r, g) // Go's linker adds that section to all programs
 		}
@@ -125,6 +134,89 @@ func (e *Element) findFunctions(r io.ReaderAt, g *region) {
 	}
 }
 
+// findRecords notes where the unwind records of a PE file are.
+func (e *Element) findRecords(r io.ReaderAt) {
+	if !e.isImage {
+		return
+	}
+	for _, s := range e.sections {
+		if s.addr != e.tables.unwind {
+			continue
+		}
+		t := &tape{r: r, size: s.off + s.size}
+		low, high := uint32(1<<32-1), uint32(0)
+		for at := s.off; at+12 <= t.size; at += 12 {
+			if v, _ := t.uint32(at + 8); v != 0 {
+				low, high = min(low, v), max(high, v)
+			}
+		}
+		e.tables.records = span{e.tables.base + uint64(low), e.tables.base + uint64(high) + 1<<12}
+		return
+	}
+}
+
+// splitRecords makes regions of their own of the unwind records in g and of
+// what follows them.
+func (e *Element) splitRecords(g *region) {
+	at := int64(e.tables.records.lo - g.addr)
+	if at < 0 || at >= g.hi-g.lo {
+		return
+	}
+	part, rest := *g, *g
+	part.form, part.lo, part.addr = formRecords, g.lo+at, e.tables.records.lo
+	part.hi = min(part.lo+int64(e.tables.records.hi-e.tables.records.lo), g.hi)
+	rest.form, rest.lo, rest.addr = formConstants, part.hi, g.addr+uint64(part.hi-g.lo)
+	g.hi = part.lo
+	e.regions = append(e.regions, part, rest)
+}
+
+// records finds distances from the base and addresses in unwind records.
+func (s *scanner) records() {
+	for p := s.lo + int64(-s.address(s.lo)&3); p < s.hi; p += 4 {
+		switch {
+		case s.address(p)&7 == 0 && s.isAddress(p):
+			s.note(p, ConstWord, 0)
+		case s.isUnwind(p):
+			s.note(p, Base32, 0)
+		}
+	}
+}
+
+// isUnwind says whether the word at p is a distance from the base: to a record
+// near, or to code, with another distance to code around or to a record behind.
+func (s *scanner) isUnwind(p int64) bool {
+	base := s.e.tables.base
+	v, ok := s.uint32(p)
+	if s.isRecord(p) {
+		return true
+	}
+	if !ok || v < 1<<16 || isUnwinding(v) || !s.e.inCode(base+uint64(v)) {
+		return false
+	}
+	for q := p - 8; q <= p+8; q += 4 {
+		if u, ok := s.uint32(q); ok && u != v && u-v+1<<16 < 1<<17 && s.e.inCode(base+uint64(u)) {
+			return true
+		}
+	}
+	return s.isRecord(p + 4)
+}
+
+// isUnwinding says whether v may be the start of a record, which has a version
+// of 1 and few instructions, or one of these that stores a register at a
+// small offset (x64 exception handling, UNWIND_INFO and UNWIND_CODE).
+func isUnwinding(v uint32) bool {
+	op := v >> 8 & 15
+	return v < 32<<16 && (v&7 == 1 && v&255 < 0x28 || op == 4 || op == 8)
+}
+
+// isRecord says whether the word at p leads to an unwind record near p.
+func (s *scanner) isRecord(p int64) bool {
+	t := &s.e.tables
+	v, ok := s.uint32(p)
+	at := t.base + uint64(v)
+	return ok && at-t.records.lo < t.records.hi-t.records.lo && at-s.address(p)+1<<16 < 1<<17
+}
+
 // markPages walks along the pages of the table of places: each has a distance
 // from the base, a length, and 2 bytes for each place.
 func (e *Element) markPages(r io.ReaderAt, g *region) {
@@ -152,10 +244,10 @@ func (s *scanner) pages() {
 		}
 		end := p + int64(n)
 		if n <= reach {
-			s.add(p, Base32, 0)
+			s.note(p, Base32, 0)
 			for q := max(p+8, s.lo-(s.lo-p)&1); q < min(end, s.hi); q += 2 {
 				if w, ok := s.uint32(q - 2); ok && w>>28 == fixWide {
-					s.add(q, Page12, int64(page))
+					s.note(q, Page12, int64(page))
 				}
 			}
 		}

@@ -3,6 +3,7 @@ package reference
 import (
 	"bytes"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -73,7 +74,7 @@ func imageNoise(r *rand.Rand, n int) []byte {
 	}
 	return peImage(piece{name: ".text", flags: sectionCode, addr: 0x1000, data: code},
 		piece{name: ".rdata", addr: 0x80000, data: data}, piece{name: ".data", flags: sectionWritable, addr: 0x100000, data: data, empty: 9000},
-		piece{name: ".pdata", addr: 0x200000, data: code}, piece{name: ".reloc", addr: 0x300000, data: fixes})
+		piece{name: ".pdata", addr: 0x200000, data: words(0x1000, 0x1100, 0x80100, 0x1100, 0x1200, 0x81100)}, piece{name: ".reloc", addr: 0x300000, data: fixes})
 }
 
 func TestScanFindsImage(t *testing.T) {
@@ -85,6 +86,17 @@ func TestScanFindsImage(t *testing.T) {
 	want := ".text+1:Near32 .text+8:Data32 .rdata+8:ConstWord .data+0:Word .pdata+0:Base32 .pdata+4:Base32 .pdata+8:Base32" +
 		" .reloc+0:Base32 .reloc+8:Page12 .reloc+12:Base32 .reloc+20:Page12"
 	if got := found(mustParse(t, b), b); got != want {
+		t.Errorf("fields = %s\nwant     %s", got, want)
+	}
+}
+
+func TestScanFindsUnwindRecords(t *testing.T) {
+	records := words(0x00000001, 0x00090011, 0x21000, 0x30010, 0x19930522, 2, 0x30020, 0, 0x00021000, 0xFFFFFFFF, 0x21010, 0, 0x36827, 7, 0x00000001, 0)
+	b := peImage(piece{name: ".text", flags: sectionCode, addr: 0x1000, data: make([]byte, 0x28000)},
+		piece{name: ".rdata", addr: 0x30000, data: join(records, longs(0, imageBase+0x1000))},
+		piece{name: ".pdata", addr: 0x50000, data: words(0x1000, 0x1010, 0x30000, 0x1010, 0x1020, 0x30004)})
+	want := ".rdata+8:Base32 .rdata+12:Base32 .rdata+24:Base32 .rdata+32:Base32 .rdata+40:Base32 .rdata+72:ConstWord"
+	if got, _, _ := strings.Cut(found(mustParse(t, b), b), " .pdata"); got != want {
 		t.Errorf("fields = %s\nwant     %s", got, want)
 	}
 }
@@ -129,6 +141,17 @@ func TestImageForecast(t *testing.T) {
 	}
 	if len(stream) > 100 {
 		t.Errorf("%d bytes for 800 references, want at most 100", len(stream))
+	}
+}
+
+func TestSniffKnowsStrangers(t *testing.T) {
+	const at = 777
+	for name, b := range strangers(seeded(6), 3000) {
+		e := mustParse(t, b)
+		size, ok := Sniff(bytes.NewReader(join(fill(at), b, fill(2000))), at, int64(len(b)))
+		if slack := e.size - size; !ok || slack < 0 || slack >= 512 {
+			t.Errorf("%s: size = %d, %v, want %d or up to 511 less for what fills up a section", name, size, ok, e.size)
+		}
 	}
 }
 

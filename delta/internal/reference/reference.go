@@ -138,6 +138,15 @@ const (
 	Pair32
 	// Page12 is the lower 12 bits of an address, in 2 bytes.
 	Page12
+	// Branch12 is the distance of a riscv conditional branch.
+	Branch12
+	// Short16 is the distance of a branch or a load in 2 bytes.
+	Short16
+	// Load12 is the distance of an LDR of 32-bit arm from its pool.
+	Load12
+	// Listed24 counts the entries of a kernel's list of its symbols, in 3 bytes
+	// with the highest first.
+	Listed24
 
 	kinds
 )
@@ -158,8 +167,10 @@ func (f Field) size() int64 {
 		return int64(f.Aux) + 4
 	case Move32, MoveNear32:
 		return int64(f.Aux&255) + 4
-	case Page12:
+	case Page12, Short16:
 		return 2
+	case Listed24:
+		return 3
 	}
 	return 4
 }

@@ -27,6 +27,7 @@ const (
 	formInline
 	formTypes
 	formDebug // addresses, 8 bytes each, anywhere
+	formListed
 	formArm
 	formWords32     // formWords with 4 bytes each
 	formConstants32 // the same in read-only data
@@ -35,6 +36,7 @@ const (
 	formArmIndex // 31-bit distances
 	formRiscv
 	formPages // places in pages, 2 bytes each
+	formRecords
 )
 
 // region is a part of the file that is read in one way. Regions are disjoint.
@@ -157,6 +159,8 @@ func (e *Element) addSection(r io.ReaderAt, i int) {
 		g.form = formWords
 		if off, ok := e.codeStart(); ok && e.isWide() && s.addr >= 1<<63 {
 			g.base = off
+			e.addListed(r, g)
+			return
 		}
 	default:
 		g.form = formConstants

@@ -22,6 +22,9 @@ func (s *scanner) riscv() {
 				return
 			}
 			if w&3 != 3 {
+				if p >= block && w&3 == 1 && w>>15&1 == 1 && w>>13&3 != 0 { // C.J, C.BEQZ, C.BNEZ
+					s.note(p, Short16, 1)
+				}
 				p += 2
 				continue
 			}
@@ -35,14 +38,16 @@ func (s *scanner) riscv() {
 
 func (s *scanner) riscvAt(p int64, w uint32) {
 	switch w & 127 {
+	case 0x63: // branches
+		s.note(p, Branch12, 0)
 	case 0x6F: // JAL
 		if s.e.inCode(s.address(p) + uint64(jump(w))) {
-			s.add(p, Jump20, 0)
+			s.note(p, Jump20, 0)
 		}
 	case 0x17: // AUIPC
 		f := Field{Off: p, Kind: Pair32, Aux: uint32(s.riscvPair(p, w>>7&31))}
 		if b := s.data[p-s.from:]; f.Aux > 0 && s.e.mapped(f.value(b, b, s.address(p))) {
-			s.add(p, Pair32, int64(f.Aux))
+			s.note(p, Pair32, int64(f.Aux))
 		}
 	}
 }
@@ -107,8 +112,12 @@ func isStore(w uint32) bool { return w&0x7B == 0x23 }
 // riscvValue is [Field.value] for the kinds of riscv.
 func (f Field) riscvValue(b, old []byte, origin uint64) uint64 {
 	w := little.Uint32(b)
-	if f.Kind == Jump20 {
+	switch f.Kind {
+	case Jump20:
 		return origin + uint64(jump(w))
+	case Branch12:
+		d := int32(w)>>31<<12 | int32(w<<4&0x800|w>>20&0x7E0|w>>7&30)
+		return origin + uint64(int64(d))
 	}
 	d := int64(int32(w &^ 4095))
 	if f.Aux > 0 {
@@ -120,8 +129,13 @@ func (f Field) riscvValue(b, old []byte, origin uint64) uint64 {
 // riscvSet is [Field.set] for the kinds of riscv.
 func (f Field) riscvSet(b, old []byte, origin, v uint64) {
 	w, d := little.Uint32(b), v-origin
-	if f.Kind == Jump20 {
+	switch f.Kind {
+	case Jump20:
 		little.PutUint32(b, setJump(w, d))
+		return
+	case Branch12:
+		n := uint32(d)
+		little.PutUint32(b, w&0x1FFF07F|n>>12&1<<31|n>>5&63<<25|n>>1&15<<8|n>>11&1<<7)
 		return
 	}
 	little.PutUint32(b, w&4095|(uint32(d)+0x800)&^4095)

@@ -41,9 +41,10 @@ func TestScanFindsRiscv(t *testing.T) {
 		words(0x00000117|hi), halves(0x0001), // AUIPC
 		words(0x00113423, 0x00113823), // SD, SD
 		words(0x00000197|hi, 0x00000197|hi, 0, // AUIPC to be forgotten, and one that nothing completes
-			0x700000EF), // JAL to nowhere
+			0x700000EF, 0x00B50863), // JAL to nowhere, BEQ
+		halves(0xA031), // C.J
 		make([]byte, 128))), constPiece(".rodata", fill(4096)))
-	want := ".text+0:Jump20 .text+6:Pair32 .text+14:Pair32"
+	want := ".text+0:Jump20 .text+6:Pair32 .text+14:Pair32 .text+44:Branch12 .text+48:Short16"
 	if got := found(mustParse(t, b), b); got != want {
 		t.Errorf("fields = %s\nwant     %s", got, want)
 	}
@@ -61,6 +62,11 @@ func TestRiscvValues(t *testing.T) {
 		{"JAL to itself", Field{Kind: Jump20}, words(0x0000006F), 0x10000},
 		{"JAL backwards", Field{Kind: Jump20}, words(0xFF9FF06F), 0xFFF8},
 		{"JAL over 4 KiB", Field{Kind: Jump20}, words(0x0010106F), 0x11800},
+		{"BEQ forwards", Field{Kind: Branch12}, words(0x00B50863), 0x10010},
+		{"BNE backwards", Field{Kind: Branch12}, words(0xFEB51CE3), 0xFFF8},
+		{"C.J forwards", Field{Kind: Short16, Aux: 1}, halves(0xA031), 0x1000C},
+		{"C.J to itself", Field{Kind: Short16, Aux: 1}, halves(0xA001), 0x10000},
+		{"C.BEQZ backwards", Field{Kind: Short16, Aux: 1}, halves(0xDD75), 0xFFFC},
 		{"AUIPC and ADDI", Field{Kind: Pair32, Aux: 4}, words(0x00001517, 0x01050513), 0x11010},
 		{"AUIPC and a low part below zero", Field{Kind: Pair32, Aux: 4}, words(0x00001517, 0xFF050513), 0x10FF0},
 		{"AUIPC and SD", Field{Kind: Pair32, Aux: 4}, words(0x00001517, 0x00B53423), 0x11008},

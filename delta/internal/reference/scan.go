@@ -112,6 +112,8 @@ func (s *scanner) run() {
 		s.byMarks((*scanner).types)
 	case formDebug:
 		s.debug()
+	case formListed:
+		s.listed()
 	case formArm:
 		s.arm()
 	case formWords32:
@@ -128,6 +130,8 @@ func (s *scanner) run() {
 		s.riscv()
 	case formPages:
 		s.byMarks((*scanner).pages)
+	case formRecords:
+		s.records()
 	}
 }
 
