@@ -31,11 +31,19 @@
 //
 // How much memory a patch takes is in its header; [Stats] and [Inspect] tell
 // it, [Format.Need] the most that any can. Where the limit is tighter than
-// that, the reader does not work ahead, which takes 1 MiB less at level
-// [Default] and 4 MiB less at [Max].
+// that, or with [Limits.Least], the reader does not work ahead, which takes
+// 1 MiB less at level [Default] and 4 MiB less at [Max].
 //
 // Making maps old and new into memory if they are regular files, which must
 // not be cut meanwhile, and reads them whole if not.
+//
+// # In place
+//
+// Where there is no room for old and new, [MakeInPlace] makes a patch and
+// [ApplyInPlace] writes the new image over the old one, batch by batch through
+// a journal of a few megabytes, so that a power cut at any moment does no harm.
+// From the first write on there is no way back to the old image. These patches
+// are udelta with another order and do not foretell references.
 //
 // # Format zstd
 //
@@ -107,6 +115,10 @@ type Limits struct {
 	// Memory is how many bytes the reader may hold, the old file included
 	// where the format keeps it. Zero means [DefaultMemory].
 	Memory int64
+	// Least says to hold as little as the patch can be applied with: no frame
+	// is decoded ahead, which takes more time. Only formats that
+	// [Format.Streams] use it.
+	Least bool
 	// Size is the exact size of the new file in bytes, or [AnySize]. One
 	// byte more or less than that is [ErrCorrupt].
 	Size int64

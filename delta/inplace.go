@@ -24,8 +24,9 @@ type Region interface {
 // InPlace is what a patch made by [MakeInPlace] says about itself. All sizes
 // are bytes.
 type InPlace struct {
-	OldSize, NewSize     int64
-	OldSHA256, NewSHA256 [32]byte
+	Version                     string // major.minor
+	OldSize, NewSize, PatchSize int64
+	OldSHA256, NewSHA256        [32]byte
 	// Region is how large the region must be, if it cannot grow.
 	Region int64
 	// Journal is how large the journal gets at most.
@@ -35,15 +36,21 @@ type InPlace struct {
 	Written int64
 	// Batches is how many times journal and region are synced, each.
 	Batches int64
+	// Frames is how many frames there are in all batches.
+	Frames int64
 	// Memory is what applying needs.
 	Memory int64
 }
 
-// InspectInPlace reads what a patch made by [MakeInPlace] says at its start.
-// Errors are as in [Format.NewReader].
+// InspectInPlace reads a whole patch made by [MakeInPlace] and checks all that
+// can be checked without the old image, as [Inspect] does for ordinary ones.
+// Errors are as in [Format.NewReader]; an ordinary patch is [ErrUnsupported].
 func InspectInPlace(patch io.Reader) (InPlace, error) {
 	source := &patchSource{src: patch, alive: func() error { return nil }}
 	r, err := openInPlace(source)
+	if err == nil {
+		err = r.structure()
+	}
 	if err != nil {
 		return InPlace{}, fmt.Errorf("inspect in-place delta: %w", err)
 	}
@@ -68,7 +75,7 @@ func InspectInPlace(patch io.Reader) (InPlace, error) {
 //
 // Limits are as in [Format.NewReader], but OldChecked and Frame are not used:
 // only a digest taken now tells that the update has not begun. Patches that are
-// not for this region, or damaged, are [ErrCorrupt]. An error of the region or
+// not for this region, or damaged, are [ErrCorrupt], ordinary ones [ErrUnsupported]. An error of the region or
 // the journal is wrapped; open both anew before the next call.
 func ApplyInPlace(ctx context.Context, region, journal Region, patch *io.SectionReader, limits Limits) (newSize int64, err error) {
 	limits, err = limits.check(0)

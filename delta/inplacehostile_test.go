@@ -57,7 +57,7 @@ func TestInPlaceRefuses(t *testing.T) {
 		{"a shorter old image", p.old[:1000], patch, Limits{Size: AnySize}, ErrCorrupt},
 		{"another size", p.old, patch, Limits{Size: int64(len(p.new)) + 1}, ErrCorrupt},
 		{"too little memory", p.old, patch, Limits{Size: AnySize, Memory: 1 << 20}, ErrTooLarge},
-		{"an ordinary patch", p.old, ordinary.Bytes(), Limits{Size: AnySize}, ErrCorrupt},
+		{"an ordinary patch", p.old, ordinary.Bytes(), Limits{Size: AnySize}, ErrUnsupported},
 		{"no patch", p.old, nil, Limits{Size: AnySize}, ErrCorrupt},
 	} {
 		d := slot(t, tt.image)

@@ -141,6 +141,9 @@ func (m *inPlaceMaker) order(ctx context.Context, copies []match.Copy) error {
 			block *= 2
 		}
 		shape := inplace.Shape{Size: int64(len(m.new)), Block: block, Batch: min(journal, 2*inplace.MaxBatch) / 2 / block}
+		if n := shape.Blocks(); n > 0 {
+			shape.Batch = min(shape.Batch, n) // a small image takes a small journal
+		}
 		for shape.Batch > 0 && inplace.JournalSize(shape.BatchSize()) > journal {
 			shape.Batch--
 		}

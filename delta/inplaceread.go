@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"hash/crc32"
 	"io"
 
 	"github.com/updraft-ota/updraft/delta/internal/inplace"
@@ -59,7 +58,7 @@ func openInPlace(source *patchSource) (*inPlaceReader, error) {
 	case err != nil && !errors.Is(err, ErrUnsupported):
 		return nil, err
 	case h.required&udeltaInPlace == 0:
-		return nil, corrupt(0, errors.New("header: the patch is not one to be applied in place"))
+		return nil, fmt.Errorf("%w: the patch is an ordinary one, which makes a new file beside the old one and is not for use in place", ErrUnsupported)
 	case more != 0:
 		return nil, fmt.Errorf("%w: the patch uses features %#x that this version of updraft does not know in place", ErrUnsupported, more)
 	}
@@ -112,39 +111,19 @@ func (r *inPlaceReader) memory() int64 {
 
 func (r *inPlaceReader) info() InPlace {
 	h := &r.header
-	return InPlace{OldSize: h.oldSize, NewSize: h.newSize, OldSHA256: h.oldSum, NewSHA256: h.newSum,
+	return InPlace{Version: h.version(), OldSize: h.oldSize, NewSize: h.newSize, OldSHA256: h.oldSum, NewSHA256: h.newSum,
 		Region: max(h.oldSize, h.newSize), Journal: inplace.JournalSize(r.shape.BatchSize()),
-		Written: r.all, Batches: r.count, Memory: r.memory()}
+		PatchSize: r.source.at, Written: r.all, Batches: r.count, Frames: r.decoder.frames, Memory: r.memory()}
 }
 
 // section reads the next section, which must be of a kind.
-func (r *inPlaceReader) section(kind byte, most int64) (s udeltaSection, err error) {
-	p := r.source
-	s = udeltaSection{at: p.at}
-	head := make([]byte, 1, 16)
-	if err := p.fill(head); err != nil {
-		return s, err
-	}
-	if s.kind = head[0]; s.kind != kind {
-		return s, corrupt(s.at, fmt.Errorf("a section of type %#x, where %c is expected", s.kind, kind))
-	}
-	n, head, err := p.number(head)
-	if err != nil {
-		return s, err
-	}
-	if n > most {
-		return s, corrupt(s.at, fmt.Errorf("section %c of %d bytes, at most %d are allowed", kind, n, most))
-	}
-	b := grown(&r.room, int(n)+4, int(most)+4)
-	if err := p.fill(b); err != nil {
-		return s, err
-	}
-	s.end, s.body = p.at, b[:n]
-	sum := crc32.Update(crc32.Update(r.header.sectionSeed(s.at), castagnoli, head), castagnoli, s.body)
-	if binary.LittleEndian.Uint32(b[n:]) != sum {
-		return s, corrupt(s.at, fmt.Errorf("section %c: damaged, or of another patch: its checksum does not fit", kind))
-	}
-	return s, nil
+func (r *inPlaceReader) section(kind byte, most int64) (udeltaSection, error) {
+	return r.source.sectionOf(&r.header, &r.room, func(k byte) int64 {
+		if k != kind {
+			return -1
+		}
+		return most
+	})
 }
 
 // runs reads the blocks of the next batch. They are good until the next call.

@@ -47,7 +47,7 @@ func inspect(patch io.Reader) (info Info, err error) {
 	if err != nil {
 		return info, err
 	}
-	info = Info{Format: "udelta", Version: fmt.Sprintf("%d.%d", udeltaMajor, h.minor), Required: h.required, Optional: h.optional,
+	info = Info{Format: "udelta", Version: h.version(), Required: h.required, Optional: h.optional,
 		Identical: h.identical(), OldSize: h.oldSize, NewSize: h.newSize, OldSHA256: h.oldSum, NewSHA256: h.newSum,
 		Memory: h.caps.memory(1), LowMemory: h.caps.memory(0)}
 	var raw [udeltaKinds]int64

@@ -8,7 +8,8 @@ import (
 )
 
 // ErrUnsupported is the error for a patch that this version of updraft is too
-// old for. Nothing is wrong with the patch.
+// old for, and for one that is for use in place where an ordinary one is
+// expected, or the other way round. Nothing is wrong with the patch.
 var ErrUnsupported = errors.New("unsupported delta")
 
 const (
@@ -90,6 +91,8 @@ func (p *patchSource) header() (*udeltaHeader, error) {
 	return h, h.supported()
 }
 
+func (h *udeltaHeader) version() string { return fmt.Sprintf("%d.%d", udeltaMajor, h.minor) }
+
 func (h *udeltaHeader) identical() bool { return h.required&udeltaIdentical != 0 }
 
 // hasElements says whether there are regions with elements.
@@ -104,7 +107,11 @@ func (h *udeltaHeader) capCount() int {
 }
 
 func (h *udeltaHeader) supported() error {
-	if more := h.required &^ udeltaFeatures; more != 0 {
+	more := h.required &^ udeltaFeatures
+	if more == udeltaInPlace {
+		return fmt.Errorf("%w: the patch is for use in place: updraft patch --in-place applies it", ErrUnsupported)
+	}
+	if more != 0 {
 		return fmt.Errorf("%w: the patch uses features %#x that this version of updraft does not know", ErrUnsupported, more)
 	}
 	return nil

@@ -29,7 +29,7 @@ func openUdelta(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Re
 
 // newUdeltaReader makes a reader that begins with the frame at a place.
 func newUdeltaReader(ctx context.Context, old io.ReaderAt, oldSize int64, source *patchSource, h *udeltaHeader, limits Limits, at framePlace) (*udeltaReader, error) {
-	ahead, err := h.ahead(limits.Memory)
+	ahead, err := h.ahead(limits)
 	if err != nil {
 		return nil, err
 	}
@@ -41,14 +41,15 @@ func newUdeltaReader(ctx context.Context, old io.ReaderAt, oldSize int64, source
 	return r, nil
 }
 
-// ahead is how many frames may be decoded ahead within memory.
-func (h *udeltaHeader) ahead(memory int64) (int, error) {
-	for n := 1; n >= 0; n-- {
-		if h.caps.memory(n) <= memory {
-			return n, nil
-		}
+// ahead is how many frames may be decoded ahead within limits.
+func (h *udeltaHeader) ahead(limits Limits) (int, error) {
+	switch {
+	case !limits.Least && h.caps.memory(1) <= limits.Memory:
+		return 1, nil
+	case h.caps.memory(0) <= limits.Memory:
+		return 0, nil
 	}
-	return 0, fmt.Errorf("%w: the patch needs %d bytes of memory, the limit is %d", ErrTooLarge, h.caps.memory(0), memory)
+	return 0, fmt.Errorf("%w: the patch needs %d bytes of memory, the limit is %d", ErrTooLarge, h.caps.memory(0), limits.Memory)
 }
 
 // checkOld compares the digest of old.

@@ -37,9 +37,29 @@ type udeltaSection struct {
 	body    []byte
 }
 
-// section reads the next section. Its body stands in room, which grows to what
-// the header allows at most.
+// section reads the next section of an ordinary patch. Its body stands in room,
+// which grows to what the header allows at most.
 func (p *patchSource) section(h *udeltaHeader, room *[]byte) (udeltaSection, error) {
+	return p.sectionOf(h, room, h.longest)
+}
+
+// longest is how long the body of a section of a kind may be, or -1 for a kind
+// that no ordinary patch has.
+func (h *udeltaHeader) longest(kind byte) int64 {
+	switch {
+	case kind == udeltaFrameSection:
+		return 1 << h.caps.Coded
+	case kind == udeltaMapSection && h.hasElements():
+		return 1 << h.caps.Map
+	case kind == udeltaEndSection:
+		return 9
+	}
+	return -1
+}
+
+// sectionOf reads the next section. Longest says how long its body may be, and
+// is less than 0 if there may be none of its kind.
+func (p *patchSource) sectionOf(h *udeltaHeader, room *[]byte, longest func(kind byte) int64) (udeltaSection, error) {
 	if p.begin != nil {
 		p.begin(p.at)
 	}
@@ -49,15 +69,9 @@ func (p *patchSource) section(h *udeltaHeader, room *[]byte) (udeltaSection, err
 		return s, err
 	}
 	s.kind = head[0]
-	most := int64(1) << h.caps.Coded
-	switch {
-	case s.kind == udeltaFrameSection:
-	case s.kind == udeltaMapSection && h.hasElements():
-		most = 1 << h.caps.Map
-	case s.kind == udeltaEndSection:
-		most = 9
-	default:
-		return s, corrupt(s.at, fmt.Errorf("a section of unknown type %#x", s.kind))
+	most := longest(s.kind)
+	if most < 0 {
+		return s, corrupt(s.at, fmt.Errorf("a section of unknown type %#x, or one that may not stand here", s.kind))
 	}
 	n, head, err := p.number(head)
 	if err != nil {
@@ -66,7 +80,7 @@ func (p *patchSource) section(h *udeltaHeader, room *[]byte) (udeltaSection, err
 	if n > most {
 		return s, corrupt(s.at, fmt.Errorf("section %c of %d bytes, the header allows %d", s.kind, n, most))
 	}
-	b := grown(room, int(n)+4, int(max(most, 1<<h.caps.Coded))+4)
+	b := grown(room, int(n)+4, int(most)+4)
 	if err := p.fill(b); err != nil {
 		return s, err
 	}

@@ -12,11 +12,11 @@
 //
 // Every figure is of a fresh process: wall time, CPU time of user and system,
 // and peak resident memory, in which pages of mapped files count. Programs run
-// one after the other, in turn: n rounds over all peers, not n runs of one. What was
-// applied is compared with the SHA-256 of the new file. To apply takes a patch
-// to a file that is checked and durable: behind programs that do not check
-// their result runs sha256sum, behind those that do not sync it runs sync, and
-// their time counts.
+// one after the other, in turn: n rounds over all peers, not n runs of one.
+// What was applied is compared with the SHA-256 of the new file. To apply takes
+// a patch to a file that is checked and durable: behind programs that do not
+// check their result runs sha256sum, behind those that do not sync it runs
+// sync, and their time counts.
 //
 // The figures are merged into results.json, so that a long measurement can be
 // done in parts; each keeps its date and machine. -report writes

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -157,7 +158,8 @@ func (r *results) writeSessions(w io.Writer) {
 func (s session) print(w io.Writer) {
 	m := s.Machine
 	fmt.Fprintf(w, "- Machine: %s, %d cores, %s MiB; %s, %s, %s; %s.\n", m.CPU, m.Cores, mebibytes(m.Memory), m.System, m.Kernel, m.FileSystem, m.Go)
-	fmt.Fprintf(w, "- One thread: SHA-256 %.0f MB/s, copying memory %.0f MB/s. Peak memory is not seen below %s MiB. Load when it began: %s.\n", s.Speeds.SHA256, s.Speeds.Copy, mebibytes(s.Floor), s.Load)
+	fmt.Fprintf(w, "- One thread: SHA-256 %.0f MB/s, copying memory %.0f MB/s. Peak memory is not seen below %s MiB. Load when it began: %s.\n",
+		s.Speeds.SHA256, s.Speeds.Copy, mebibytes(s.Floor), cmp.Or(s.Load, "not known"))
 	fmt.Fprintf(w, "- Limits for each command: %s s, %s MiB of address space.\n", seconds(s.Time), mebibytes(s.Memory))
 	for _, name := range slices.Sorted(maps.Keys(s.Versions)) {
 		fmt.Fprintf(w, "- %s: %s\n", name, s.Versions[name])

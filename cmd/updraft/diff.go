@@ -37,6 +37,8 @@ type madePatch struct {
 	// foretells, ExecutableBytes how large they are.
 	Executables     int64 `json:"executables,omitempty"`
 	ExecutableBytes int64 `json:"executableBytes,omitempty"`
+	// InPlace is there if the patch is for use in place.
+	InPlace *inPlaceFigures `json:"inPlace,omitempty"`
 	// Smaller is what is smaller, the "patch" or the "full" file compressed
 	// with FullCodec. FullSize is the size of that if it is the smaller one,
 	// and DeltaSize that of the patch.
@@ -65,6 +67,26 @@ type making struct {
 	format          delta.Format
 	level           delta.Level
 	always          bool // a patch, also where the full image is smaller
+	inPlace         bool // for use in place
+	journal         int64
+}
+
+// leastJournal is the least that --journal may say, in bytes.
+const leastJournal = 64<<10 + journalHead
+
+// check finds what is wrong with the arguments alone.
+func (m *making) check() error {
+	switch {
+	case m.inPlace && m.format.Name() != usualFormat:
+		return usagef("--in-place: patches for that are of format %s", usualFormat)
+	case m.journal != 0 && !m.inPlace:
+		return usagef("--journal is for --in-place")
+	case m.journal != 0 && m.journal < leastJournal:
+		return usagef("--journal %d: it takes %s at least", m.journal, agent.ByteCount(leastJournal))
+	case m.patch != "-":
+		return apart("PATCH", m.patch, "OLD", m.old, "NEW", m.new)
+	}
+	return nil
 }
 
 func (p *program) diffCommand() *cobra.Command {
@@ -80,23 +102,29 @@ bsdiff is read by bspatch, and takes long to make.
 
 Where little of NEW is in OLD, NEW itself, compressed with zstd, may be smaller
 than a udelta patch. Then PATCH becomes that, which diff says; updraft patch and
-zstd -d read it. With --always-patch, and in the other formats, it stays a patch.`,
+zstd -d read it. With --always-patch, and in the other formats, it stays a patch.
+
+With --in-place the patch is one with which updraft patch --in-place overwrites
+OLD with NEW, where there is no room for both. It is larger, above all for
+programs, whose addresses are not foretold then, and larger still the less the
+device has for --journal: by default a sixteenth of NEW, from 4 to 16 MiB.`,
 		Example: "  updraft diff app-1.0 app-1.1 app.patch --level max",
 		Args:    arguments("OLD", "NEW", "PATCH"),
 	}
 	level, format := addLevel(c, "level"), addFormat(c, "format", "vcdiff")
 	always := c.Flags().Bool("always-patch", false, "write a patch also where the whole file, compressed, is smaller")
+	inPlace := c.Flags().Bool("in-place", false, "make a patch that overwrites the old file with the new one")
+	journal := &sizeFlag{}
+	c.Flags().Var(journal, "journal", "with --in-place: what the device has for the journal, the more the smaller the patch")
 	asJSON := c.Flags().Bool("json", false, "print the figures as JSON")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		m := making{old: args[0], new: args[1], patch: args[2], level: delta.Level(level.value), always: *always}
+		m := making{old: args[0], new: args[1], patch: args[2], level: delta.Level(level.value), always: *always, inPlace: *inPlace, journal: journal.bytes}
 		var err error
 		if m.format, err = delta.Lookup(format.value); err != nil {
 			return &usageError{err: err}
 		}
-		if args[2] != "-" {
-			if err := apart("PATCH", args[2], "OLD", args[0], "NEW", args[1]); err != nil {
-				return err
-			}
+		if err := m.check(); err != nil {
+			return err
 		}
 		made, err := p.diff(cmd.Context(), m)
 		if err != nil {
@@ -117,6 +145,9 @@ zstd -d read it. With --always-patch, and in the other formats, it stays a patch
 // printMade says what was made in a few lines.
 func (p *program) printMade(name string, made madePatch) error {
 	what := made.Format + " patch"
+	if made.InPlace != nil {
+		what += " for use in place"
+	}
 	if made.Format == imageFormat {
 		what = "the whole new file, compressed"
 	}
@@ -133,7 +164,11 @@ func (p *program) printMade(name string, made madePatch) error {
 		}
 		has += "; "
 	}
-	if err := p.print("  %sapplying it needs %s of memory", has, agent.ByteCount(made.Memory)); err != nil {
+	needs := agent.ByteCount(made.Memory) + " of memory"
+	if made.InPlace != nil {
+		needs += " and a journal of " + agent.ByteCount(made.InPlace.Journal)
+	}
+	if err := p.print("  %sapplying it needs %s", has, needs); err != nil {
 		return err
 	}
 	switch {
@@ -235,12 +270,12 @@ func (m making) smallest(ctx context.Context, name string, older, newer *io.Sect
 	if err != nil {
 		return nil, madePatch{}, err
 	}
-	stats, err := delta.Make(ctx, m.format, out, older, newer, delta.Options{Level: m.level, Bsdiff: bsdiff.Bytes})
+	stats, figures, err := m.make(ctx, out, older, newer)
 	if err != nil {
 		return nil, madePatch{}, out.abort(err)
 	}
 	made := madePatch{Format: m.format.Name(), Level: string(m.level), Memory: stats.Memory,
-		Frames: stats.Frames, Copies: stats.Ops, Executables: stats.Elements, ExecutableBytes: stats.ElementBytes, Smaller: "patch", DeltaSize: stats.PatchSize}
+		Frames: stats.Frames, Copies: stats.Ops, Executables: stats.Elements, ExecutableBytes: stats.ElementBytes, InPlace: figures, Smaller: "patch", DeltaSize: stats.PatchSize}
 	for _, s := range stats.Streams {
 		made.Streams = append(made.Streams, patchStream{s.Name, s.Raw, s.Coded})
 	}
@@ -255,7 +290,7 @@ func (m making) smallest(ctx context.Context, name string, older, newer *io.Sect
 		return nil, made, out.abort(err)
 	}
 	made.Smaller, made.FullCodec, made.FullSize = "full", "zstd", full.size
-	if m.always || m.format.Name() != usualFormat {
+	if m.always || m.inPlace || m.format.Name() != usualFormat {
 		return out, made, full.abort(nil)
 	}
 	head := make([]byte, min(full.size, patchHead))
@@ -265,6 +300,20 @@ func (m making) smallest(ctx context.Context, name string, older, newer *io.Sect
 	made.Format, made.Memory = imageFormat, imageMemory(head)
 	made.Frames, made.Copies, made.Streams, made.Executables, made.ExecutableBytes = 0, 0, nil, 0, 0
 	return full, made, out.abort(nil)
+}
+
+// make makes the patch.
+func (m making) make(ctx context.Context, out *outFile, older, newer *io.SectionReader) (delta.Stats, *inPlaceFigures, error) {
+	if !m.inPlace {
+		stats, err := delta.Make(ctx, m.format, out, older, newer, delta.Options{Level: m.level, Bsdiff: bsdiff.Bytes})
+		return stats, nil, err
+	}
+	stats, err := delta.MakeInPlace(ctx, out, older, newer, delta.InPlaceOptions{Level: m.level, Journal: max(0, m.journal-journalHead)})
+	if err != nil {
+		return stats, nil, err
+	}
+	info, err := delta.InspectInPlace(io.NewSectionReader(out.file, 0, out.size))
+	return stats, figuresOf(info), err
 }
 
 // full makes a full image below limit bytes that takes the given name when it

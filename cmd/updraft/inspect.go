@@ -39,7 +39,9 @@ type inspected struct {
 	Executables     int64            `json:"executables,omitempty"`
 	ExecutableBytes int64            `json:"executableBytes,omitempty"`
 	Parts           map[string]int64 `json:"parts,omitempty"` // of a bsdiff patch: compressed bytes
-	Notes           []string         `json:"notes,omitempty"`
+	// InPlace is there if the patch is for use in place.
+	InPlace *inPlaceFigures `json:"inPlace,omitempty"`
+	Notes   []string        `json:"notes,omitempty"`
 }
 
 func (p *program) inspectCommand() *cobra.Command {
@@ -79,6 +81,10 @@ func (in *patchInput) inspect() (inspected, error) {
 	if err != nil {
 		return inspected{}, err
 	}
+	if format == usualFormat && in.forInPlace() {
+		info, err := delta.InspectInPlace(in.whole())
+		return inspectedInPlace(info), err
+	}
 	if format == usualFormat {
 		info, err := delta.Inspect(in.whole())
 		return inspectedInfo(info), err
@@ -107,6 +113,25 @@ func inspectedInfo(info delta.Info) inspected {
 		got.Streams = append(got.Streams, patchStream{s.Name, s.Raw, s.Coded})
 	}
 	return got
+}
+
+// inPlaceFigures are those of a patch for use in place, in bytes.
+type inPlaceFigures struct {
+	Region  int64 `json:"region"`  // that the device must have
+	Journal int64 `json:"journal"` // how large it gets
+	Written int64 `json:"written"` // of the new image; the rest stays as it is
+	Batches int64 `json:"batches"` // each is synced twice
+}
+
+func figuresOf(info delta.InPlace) *inPlaceFigures {
+	return &inPlaceFigures{Region: info.Region, Journal: journalNeed(info), Written: info.Written, Batches: info.Batches}
+}
+
+// inspectedInPlace is what a patch for use in place says.
+func inspectedInPlace(info delta.InPlace) inspected {
+	return inspected{Format: usualFormat, Version: info.Version, PatchSize: info.PatchSize,
+		OldSize: &info.OldSize, OldSHA256: hexOf(info.OldSHA256), NewSize: &info.NewSize, NewSHA256: hexOf(info.NewSHA256),
+		Memory: info.Memory, Frames: info.Frames, Features: []string{"in place"}, InPlace: figuresOf(info)}
 }
 
 // text says it in lines for people.
@@ -139,7 +164,11 @@ func (i inspected) text(name string) string {
 		}
 		b.WriteByte('\n')
 	}
-	if i.Frames > 0 {
+	if f := i.InPlace; f != nil {
+		fmt.Fprintf(&b, "  %-8s %s\n", "journal", agent.ByteCount(f.Journal))
+		fmt.Fprintf(&b, "  %-8s %s of the new image in %s with %s\n", "writes", agent.ByteCount(f.Written), count(f.Batches, "batch", "batches"), count(i.Frames, "frame", "frames"))
+	}
+	if i.Frames > 0 && i.InPlace == nil {
 		fmt.Fprintf(&b, "  %-8s %s with %s; the largest has %s and makes %s\n", "frames", count(i.Frames, "frame", "frames"),
 			count(i.Copies, "copy", "copies"), agent.ByteCount(i.LargestFrame), agent.ByteCount(i.LargestStep))
 		if i.Executables > 0 {

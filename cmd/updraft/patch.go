@@ -29,11 +29,14 @@ type applying struct {
 	low             bool   // take as little memory as can be
 	digest          bool   // of the new file is wanted
 	resume          string // file of positions, or empty
+	inPlace         bool   // old becomes new
+	journal         string // file of the journal of that
 }
 
 // appliedPatch is the result of patch.
 type appliedPatch struct {
 	Format  string  `json:"format"`
+	InPlace bool    `json:"inPlace,omitempty"`
 	Bytes   int64   `json:"bytes"` // of the new file
 	SHA256  string  `json:"sha256"`
 	Seconds float64 `json:"seconds"`
@@ -56,10 +59,23 @@ far NEW is, which grows as .NEW.part beside it. After a power cut or a kill the
 same command goes on there; exit code 6 says that it was interrupted. When NEW is
 whole, both are gone. Standard input must give the patch from its start again.
 
+With --in-place FILE PATCH --journal JOURNAL the file or block device FILE, which
+holds the old image, is overwritten with the new one, by a patch that diff
+--in-place made. There is no way back: from the first write to the end FILE is
+neither the old nor the new image, and it must not be mounted or booted. What
+survives a power cut is the way forward: JOURNAL, a file or device, has what is
+under way, and the same command goes on. PATCH must be on the device until then.
+
 A patch that needs more than --memory is refused: by default more than 64 MiB,
 and more than 1 GiB in format zstd, which holds OLD and NEW in memory.`,
 		Example: "  updraft patch app-1.0 app.patch app-1.1",
-		Args:    arguments("OLD", "PATCH", "NEW"),
+	}
+	inPlace := c.Flags().Bool("in-place", false, "overwrite the old image with the new one; the arguments are FILE and PATCH")
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if *inPlace {
+			return arguments("FILE", "PATCH")(cmd, args)
+		}
+		return arguments("OLD", "PATCH", "NEW")(cmd, args)
 	}
 	format := addChoice(c, "format", "format of the patch", append([]string{recognise}, delta.Names()...)...)
 	memory := &sizeFlag{}
@@ -67,14 +83,22 @@ and more than 1 GiB in format zstd, which holds OLD and NEW in memory.`,
 	f.Var(memory, "memory", "refuse a patch that needs more to apply (default 64MiB, in format zstd 1GiB)")
 	low := f.Bool("low-memory", false, "take as little memory as the patch can be applied with, and more time")
 	resume := f.String("resume", "", "note in `FILE` how far NEW is, and go on there after a break")
+	journal := f.String("journal", "", "with --in-place: `FILE` or device for what is under way")
 	asJSON := f.Bool("json", false, "print size, digest and time as JSON")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		a := applying{old: args[0], patch: args[1], new: args[2], format: format.value,
-			memory: memory.bytes, low: *low, digest: *asJSON, resume: *resume}
+		a := applying{old: args[0], patch: args[1], format: format.value,
+			memory: memory.bytes, low: *low, digest: *asJSON, resume: *resume, inPlace: *inPlace, journal: *journal}
+		if !a.inPlace {
+			a.new = args[2]
+		}
 		if err := a.check(); err != nil {
 			return err
 		}
-		applied, err := p.patch(cmd.Context(), a)
+		apply := p.patch
+		if a.inPlace {
+			apply = p.patchInPlace
+		}
+		applied, err := apply(cmd.Context(), a)
 		if err != nil || !*asJSON {
 			return err
 		}
@@ -90,6 +114,10 @@ and more than 1 GiB in format zstd, which holds OLD and NEW in memory.`,
 // check finds what is wrong with the arguments alone.
 func (a *applying) check() error {
 	switch {
+	case a.inPlace:
+		return a.checkInPlace()
+	case a.journal != "":
+		return usagef("--journal is for --in-place; a new file beside the old one goes on with --resume")
 	case a.old == "-":
 		return usagef("OLD is read at any place, so it cannot be standard input")
 	case a.resume != "" && a.new == "-":
@@ -132,18 +160,18 @@ func (p *program) patch(ctx context.Context, a applying) (applied appliedPatch, 
 			return applied, err
 		}
 	}
-	limits := delta.Limits{Memory: a.memory, Size: delta.AnySize}
+	limits := delta.Limits{Memory: a.memory, Least: a.low, Size: delta.AnySize}
 	if limits.Memory == 0 {
 		limits.Memory = usualMemory(applied.Format)
 	}
 	if a.low {
-		debug.SetGCPercent(10) // what is left over goes at once; a reader leaves little
+		debug.SetGCPercent(lowMemoryGC)
 	}
 	w := &applyWriter{}
 	if a.digest {
 		w.sum = sha256.New()
 	}
-	source := &patchSource{format: applied.Format, old: older, in: in, limits: limits, low: a.low}
+	source := &patchSource{format: applied.Format, old: older, in: in, limits: limits}
 	if a.resume != "" {
 		applied.ResumedAt, err = p.resumePatch(ctx, a, source, w)
 	} else {
@@ -232,8 +260,11 @@ type patchSource struct {
 	old    *io.SectionReader
 	in     *patchInput
 	limits delta.Limits
-	low    bool
 }
+
+// lowMemoryGC is how many percent of garbage may be in memory with
+// --low-memory: what is left over goes at once, and a reader leaves little.
+const lowMemoryGC = 10
 
 // applyStep is how much of the new file is written at once, in bytes.
 const applyStep = 128 << 10
@@ -252,57 +283,12 @@ func (s *patchSource) all(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return &usageError{err: err}
 	}
-	s.lessen(ctx, format)
 	r, err := format.NewReader(ctx, s.old, s.old.Size(), s.in.whole(), s.limits)
 	if err != nil {
 		return err
 	}
 	_, err = io.CopyBuffer(w, r, make([]byte, applyStep))
 	return errors.Join(err, r.Close())
-}
-
-// lessen lowers the limit of memory to the least that the patch can be applied
-// with, if low memory was asked for: within less than it could use, a reader
-// does not work ahead. What that is, only a reader knows, so some are tried
-// with the first bytes of the patch, in which its header is.
-func (s *patchSource) lessen(ctx context.Context, format delta.Format) {
-	if !s.low || !format.Streams() {
-		return
-	}
-	const step = 64 << 10
-	limits := delta.Limits{Size: delta.AnySize, OldChecked: true}
-	enough := func(memory int64) bool {
-		limits.Memory = memory
-		r, err := format.NewReader(ctx, s.old, s.old.Size(), &startReader{b: s.in.head}, limits)
-		if err == nil {
-			err = r.Close()
-		}
-		return !errors.Is(err, delta.ErrTooLarge)
-	}
-	few, many := int64(0), s.limits.Memory/step+1 // the answer is above few and at most many
-	for many-few > 1 {
-		if middle := few + (many-few)/2; enough(middle * step) {
-			many = middle
-		} else {
-			few = middle
-		}
-	}
-	s.limits.Memory = min(s.limits.Memory, many*step)
-}
-
-// errStartOnly is where the part of a patch that is looked at ends.
-var errStartOnly = errors.New("only the start of the patch is looked at")
-
-// startReader gives the start of a patch.
-type startReader struct{ b []byte }
-
-func (s *startReader) Read(p []byte) (int, error) {
-	if len(s.b) == 0 {
-		return 0, errStartOnly
-	}
-	n := copy(p, s.b)
-	s.b = s.b[n:]
-	return n, nil
 }
 
 // sizeFlag is a number of bytes with or without a unit; 0 until it is set.

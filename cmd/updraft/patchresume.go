@@ -233,7 +233,6 @@ func (w *partWork) open(ctx context.Context, last *position) (io.ReadCloser, err
 	if err != nil {
 		return nil, err
 	}
-	w.source.lessen(ctx, format)
 	in, old, limits := w.source.in, w.source.old, w.source.limits
 	if last != nil && last.Output > 0 && !last.Done {
 		r, err := w.resume(ctx, format, last)

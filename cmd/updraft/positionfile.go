@@ -58,35 +58,40 @@ func (w wanted) same(o wanted) bool {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // slot gives the bytes of p in its slot.
-func (p position) slot() ([]byte, error) {
-	text, err := json.Marshal(p)
+func (p position) slot() ([]byte, error) { return appendSlot(positionMagic, p) }
+
+// parseSlot reads a slot.
+func parseSlot(b []byte) (p position, ok bool) {
+	ok = readSlot(b, positionMagic, &p)
+	return p, ok && p.Output >= 0 && p.At >= 0 && p.Map >= 0 && p.MapLength >= 0
+}
+
+// appendSlot gives a page with v in it.
+func appendSlot(magic string, v any) ([]byte, error) {
+	text, err := json.Marshal(v)
 	if err != nil {
 		return nil, err
 	}
-	b := append(binary.LittleEndian.AppendUint32([]byte(positionMagic), uint32(len(text))), text...)
+	b := append(binary.LittleEndian.AppendUint32([]byte(magic), uint32(len(text))), text...)
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	if len(b) > positionPage {
-		return nil, fmt.Errorf("a position of %d bytes", len(b))
+		return nil, fmt.Errorf("a note of %d bytes, %d have room", len(b), positionPage)
 	}
 	return append(b, make([]byte, positionPage-len(b))...), nil
 }
 
-// parseSlot reads a slot.
-func parseSlot(b []byte) (p position, ok bool) {
-	const head = len(positionMagic) + 4
-	if len(b) < positionPage || !bytes.HasPrefix(b, []byte(positionMagic)) {
-		return p, false
+// readSlot reads into v what appendSlot wrote, if it is whole.
+func readSlot(b []byte, magic string, v any) (ok bool) {
+	head := len(magic) + 4
+	if len(b) < positionPage || !bytes.HasPrefix(b, []byte(magic)) {
+		return false
 	}
-	n := int64(binary.LittleEndian.Uint32(b[len(positionMagic):]))
+	n := int64(binary.LittleEndian.Uint32(b[len(magic):]))
 	if n > int64(positionPage-head-4) {
-		return p, false
+		return false
 	}
 	end := head + int(n)
-	if binary.LittleEndian.Uint32(b[end:]) != crc32.Checksum(b[:end], castagnoli) {
-		return p, false
-	}
-	err := json.Unmarshal(b[head:end], &p)
-	return p, err == nil && p.Output >= 0 && p.At >= 0 && p.Map >= 0 && p.MapLength >= 0
+	return binary.LittleEndian.Uint32(b[end:]) == crc32.Checksum(b[:end], castagnoli) && json.Unmarshal(b[head:end], v) == nil
 }
 
 // positionFile is that file, open. Not to be shared.

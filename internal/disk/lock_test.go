@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,4 +112,28 @@ func TestBootID(t *testing.T) {
 	if err != nil || id != "" && !regexp.MustCompile(`^[0-9a-f-]{36}$`).MatchString(id) {
 		t.Errorf("BootID = %q, %v; want a UUID or nothing", id, err)
 	}
+}
+
+func TestLockContent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "image")
+	if _, err := LockContent(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v, want %v", err, fs.ErrNotExist)
+	}
+	mustDo(t, os.WriteFile(path, []byte("image"), 0o600))
+	first, err := LockContent(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LockContent(path); !errors.Is(err, ErrLocked) {
+		t.Errorf("a second lock = %v, want ErrLocked", err)
+	}
+	if got := must(ReadFile(OS(), path, 100)); string(got) != "image" {
+		t.Errorf("the file has %q now", got)
+	}
+	mustDo(t, first.Close())
+	again, err := LockContent(path)
+	if err != nil {
+		t.Fatalf("a lock that was given back = %v", err)
+	}
+	mustDo(t, again.Close())
 }

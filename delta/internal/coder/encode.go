@@ -81,13 +81,14 @@ type writer struct {
 	plan   plan
 	ahead  []found // the matches at w.at, if the finder is already past it
 	have   bool
+	misses int // bytes since the last match or repeat, when lazy
 
 	literals []Prob // a copy of a kind's, to go back to
 }
 
 // reset begins a block with a window of so many bytes.
 func (w *writer) reset(e *Encoder, effort effort, kinds []Kind, size int) {
-	w.e, w.effort, w.at, w.have = e, effort, 0, false
+	w.e, w.effort, w.at, w.have, w.misses = e, effort, 0, false, 0
 	if cap(w.window) < size {
 		w.window = make([]byte, 0, roomFor(size))
 	}

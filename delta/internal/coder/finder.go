@@ -31,7 +31,7 @@ const (
 	threeBits  = 16
 	minFour    = 12
 	maxFour    = 20
-	maxChained = 16 // of a table that stays in a processor's cache
+	maxChained = 18 // of a table that stays in a processor's cache
 	hashFactor = 0x9E3779B1
 	passStep   = 16
 )

@@ -2,22 +2,37 @@ package coder
 
 import "math/bits"
 
+// After missStep bytes without a match, matches are looked for at every second
+// byte only, then at every third, and so on up to mostMissed that are left out.
+const (
+	missStep   = 64
+	mostMissed = 3
+)
+
 // lazy codes the next step, without weighing more than the matches here
 // against those one byte on.
 func (w *writer) lazy(m *kindModel, end int) {
 	at := w.at
-	all := w.matches(end)
+	var all []found
+	if step := 1 + min(w.misses/missStep, mostMissed); w.have || w.misses%step == 0 {
+		all = w.matches(end)
+	} else {
+		w.finder.skip(1)
+	}
 	rep, repLen := w.bestRepeat(m, at, end)
 	gain, length, distance := bestGain(all)
 	if repLen >= minMatch && repeatGain(repLen) >= gain {
+		w.misses = 0
 		w.again(m, uint32(repLen), rep)
 		w.finder.skip(repLen - 1)
 		return
 	}
 	if gain <= 0 {
+		w.misses++
 		w.literalOrShort(m)
 		return
 	}
+	w.misses = 0
 	if int(length) < w.effort.nice && at+1 < end {
 		w.ahead = w.finder.find()
 		w.ahead = clip(w.window, at+1, w.ahead, min(end-at-1, maxMatch))

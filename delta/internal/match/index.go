@@ -36,10 +36,13 @@ type index struct {
 	entries []uint32
 }
 
-// newIndex indexes old, with at most about half of old and new in bytes. Where
-// the long stretches are, few places are held.
+// newIndex indexes old, with at most about half of old and new in bytes, unless
+// e wants every place. Where the long stretches are, few are held.
 func newIndex(ctx context.Context, old []byte, long [][]Copy, newSize int, o Options, e effort) (*index, error) {
 	x := &index{old: old, key: e.key, radius: e.radius, unit: 1}
+	if e.all {
+		long = nil
+	}
 	work := cut(len(old), long)
 	var inside, beside int
 	for _, s := range work {
@@ -125,7 +128,7 @@ func (p *picker) few(b []byte, lo, n, many int) []int32 {
 	}
 	r, chosen := p.radius, 0
 	p.rank(b, lo, n, end)
-	most := math.MaxInt64 / int64(many)
+	most := int64(math.MaxInt64 / many)
 	for i, v := range p.ranks[r : r+n] {
 		if v < most && !anyBelow(p.ranks[i:i+2*r+1], v) {
 			p.places[chosen] = int32(i)

@@ -11,7 +11,7 @@ import (
 
 const (
 	// longEnough is how many equal bytes make a long stretch.
-	longEnough = 2 << 10
+	longEnough = 4 << 10
 	longKey    = 16
 	// longStep is how far apart the places of old are that are known while
 	// long stretches are looked for. Of longPeriod places of new as many are

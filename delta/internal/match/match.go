@@ -5,8 +5,11 @@
 //
 //	copies, err := match.Find(ctx, old, new, match.Options{})
 //
-// It works in two steps. An index holds places of old by the hash of what
-// follows (index.go, build.go). Each piece of new then looks for the cheapest
+// It works in three steps. A quick look finds long stretches that are in both
+// files unchanged (long.go). An index holds places of old by the hash of what
+// follows (index.go, build.go): most of them where no such stretch is, for what
+// is left of new stems from there as a rule, so that files that are much alike
+// take little time and memory. Each piece of new then looks for the cheapest
 // way through itself: at every byte either on along one of a few diagonals of
 // old, paying for bytes that differ, or as a literal, paying for that; a change
 // of diagonal is paid as the entry in the copy list that it becomes (path.go,
@@ -48,9 +51,9 @@ const (
 
 // Options are the settings of [Find]. The zero value is usable.
 //
-// Beside the files, which should be mapped, the index takes about half of old
+// Beside the files, which should be mapped, the index takes up to half of old
 // and new together at [Default], a quarter at [Fast] and two and a half times
-// both at [Max]; while it is built it is up to twice that. Each thread adds a
+// both at [Max]; while it is built it is half as much again. Each thread adds a
 // few megabytes.
 type Options struct {
 	Level   Level

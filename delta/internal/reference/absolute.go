@@ -33,7 +33,8 @@ func (e *Element) Absolute(dst, image []byte, lo, hi int64, to *Forecast) {
 		fields = e.Scan(fields[:0], image, 0, at, min(at+pieceSize, hi))
 		for _, f := range fields {
 			switch d, src := dst[f.Off:hi], image[f.Off:]; {
-			case f.size() > int64(len(d)) || f.Kind == Back32 || f.Kind.isLocal():
+			case f.size() > int64(len(d)) || f.Kind == Back32 || f.Kind.isLocal() ||
+				f.Kind == Listed24: // a wrong one would break a copy that equal bytes make
 			case f.Kind.space() == numbers || f.Kind == TypeName:
 				if to != nil {
 					to.Types.apply(f, d, little.Uint32(src))

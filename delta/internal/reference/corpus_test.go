@@ -16,7 +16,7 @@ import (
 var kindNames = [kinds]string{"Near32", "Data32", "Branch26", "Page21", "Wide32", "Word", "ConstWord", "Site", "DebugWord", "Symbol", "Table32",
 	"Switch32", "Frame32", "Down32", "Back32", "Base32", "Name", "Offset", "Offset4", "Offset24", "Section64", "TypeName", "OuterName", "TypeID", "Inline", "GoName", "GoType",
 	"Branch24", "BranchThumb", "Pool32", "Move32", "MoveNear32", "Word32", "ConstWord32", "Site32", "Symbol32", "Table31", "Item16", "Section32",
-	"Jump20", "Pair32", "Page12", "Branch12", "Short16", "Load12", "Listed24"}
+	"Jump20", "Pair32", "Page12", "Branch12", "Short16", "Load12", "Listed24", "WideSite"}
 
 // TestCorpus measures on pairs of real versions: UPDRAFT_CORPUS names a folder
 // with NAME/old and NAME/new.

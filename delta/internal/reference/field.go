@@ -12,7 +12,7 @@ func (f Field) value(b, old []byte, origin uint64) uint64 {
 	switch f.Kind {
 	case Near32, Data32:
 		return origin + 4 + uint64(int64(int32(little.Uint32(b))))
-	case Wide32:
+	case Wide32, WideSite:
 		return uint64(int64(int32(little.Uint32(b))))
 	case Word, ConstWord, Site, DebugWord, Symbol:
 		return little.Uint64(b)
@@ -60,7 +60,7 @@ func (f Field) set(b, old []byte, origin, v uint64) {
 	switch f.Kind {
 	case Near32, Data32:
 		little.PutUint32(b, uint32(v-origin-4))
-	case Wide32:
+	case Wide32, WideSite:
 		little.PutUint32(b, uint32(v))
 	case Word, ConstWord, Site, DebugWord, Symbol:
 		little.PutUint64(b, v)
@@ -128,7 +128,7 @@ func (f Field) held(old []byte, origin, v uint64) uint64 {
 	case Near32, Data32:
 		origin += 4
 		return origin + uint64(int64(int32(uint32(v-origin))))
-	case Wide32:
+	case Wide32, WideSite:
 		return uint64(int64(int32(uint32(v))))
 	case Word, ConstWord, Site, DebugWord, Symbol:
 		return v

@@ -69,7 +69,7 @@ func (k Kind) space() uint64 {
 // absolute says whether fields of the kind hold their value as it is.
 func (k Kind) absolute() bool {
 	switch k {
-	case Word, ConstWord, Site, DebugWord, Symbol, Wide32, TypeID, OuterName, Move32, Word32, ConstWord32, Site32, Symbol32:
+	case Word, ConstWord, Site, DebugWord, Symbol, Wide32, WideSite, TypeID, OuterName, Move32, Word32, ConstWord32, Site32, Symbol32:
 		return true
 	}
 	return false

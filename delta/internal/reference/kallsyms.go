@@ -10,6 +10,9 @@ import "io"
 const (
 	minListed = 1000 // symbols that a kernel has at least
 	maxListed = 4 << 20
+	// maxTries is how often the address that distances are counted from may
+	// stand where the tables do not.
+	maxTries = 16
 )
 
 // addListed splits g, read-only data of a kernel in which distances are counted
@@ -32,7 +35,8 @@ func (e *Element) addListed(r io.ReaderAt, g region) {
 // how many entries they have, or 0.
 func (e *Element) findListed(r io.ReaderAt, g region) (first, numbers, count int64) {
 	t := &tape{r: r, size: g.hi}
-	for at := g.lo + int64(-g.addr&7); at+16 <= g.hi; at += 8 {
+	tries := 0
+	for at := g.lo + int64(-g.addr&7); at+16 <= g.hi && tries < maxTries; at += 8 {
 		v, ok := t.uint64(at)
 		if !ok {
 			return 0, 0, 0
@@ -40,6 +44,7 @@ func (e *Element) findListed(r io.ReaderAt, g region) (first, numbers, count int
 		if v != e.code[0].lo {
 			continue
 		}
+		tries++
 		// Before 6.4, the number of symbols, their names and the places of each
 		// 256th of these stand between the tables, later before both.
 		numbers = at + 8
@@ -72,7 +77,7 @@ func skipNames(r io.ReaderAt, g region, at, n int64) int64 {
 		at += 1 + length
 	}
 	at = (at - g.lo + 7) &^ 7
-	return g.lo + (at+(n+255)/256*4+7)&^7
+	return min(g.lo+(at+(n+255)/256*4+7)&^7, g.hi)
 }
 
 // countNumbers says how many numbers of 3 bytes from at on are each number
@@ -94,6 +99,66 @@ func countNumbers(r io.ReaderAt, g region, at int64) int64 {
 		at += 3
 	}
 	return 0
+}
+
+// isHigh says whether e is a kernel in the highest 2 GiB.
+func (e *Element) isHigh() bool {
+	return len(e.code) > 0 && e.isWide() && e.code[0].lo >= 1<<63
+}
+
+// sitesEnd is where the list ends that a kernel may have behind end: addresses
+// in 32 bits, and zeros between those of different kinds.
+func (e *Element) sitesEnd(r io.ReaderAt, end int64) int64 {
+	e.findCode()
+	e.findLoaded()
+	if !e.isHigh() {
+		return end
+	}
+	t := &tape{r: r, size: e.size}
+	for at := (end + 3) &^ 3; ; at += 4 {
+		v, ok := t.uint32(at)
+		if !ok || v != 0 && !e.isSite(v) {
+			return end
+		}
+		if v != 0 {
+			end = at + 4
+		}
+	}
+}
+
+// isSite says whether v is an address of the kernel in 32 bits.
+func (e *Element) isSite(v uint32) bool {
+	return v >= 1<<31 && e.isLoaded(uint64(int64(int32(v))))
+}
+
+// addSites takes what follows the ELF file of a kernel that can be relocated:
+// addresses of where that is to be done, in 32 bits each (Linux,
+// arch/x86/tools/relocs.c).
+func (e *Element) addSites(r io.ReaderAt) {
+	var h [64]byte
+	if !e.isHigh() || !readAt(r, h[:], 0, e.size) {
+		return
+	}
+	end, ok := tableEnds(h[:])
+	for _, s := range e.segments {
+		end = max(end, s.off+s.file)
+	}
+	for _, s := range e.sections {
+		if s.off > 0 {
+			end = max(end, uint64(s.off+s.size))
+		}
+	}
+	if ok && end < uint64(e.size) {
+		e.regions = append(e.regions, region{lo: int64(end+3) &^ 3, hi: e.size, form: formSites})
+	}
+}
+
+func (s *scanner) sites() {
+	for p := s.align(s.lo, 4); p < s.hi; p += 4 {
+		if v, ok := s.uint32(p); ok && s.e.isSite(v) {
+			s.add(p, WideSite, 0)
+		}
+	}
 }
 
 func (s *scanner) listed() {

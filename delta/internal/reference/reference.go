@@ -147,6 +147,9 @@ const (
 	// Listed24 counts the entries of a kernel's list of its symbols, in 3 bytes
 	// with the highest first.
 	Listed24
+	// WideSite is an address in 32 bits that are sign-extended when used, in a
+	// list of where a kernel is to be relocated.
+	WideSite
 
 	kinds
 )
@@ -154,7 +157,7 @@ const (
 // Field is one reference in old. Fields are found in order of Off.
 type Field struct {
 	Off  int64  // where it starts, from the element's start
-	Aux  uint32 // Page21, Pair32: where the completing instruction is, from Off; other instructions: see there; else the place of the base
+	Aux  uint32 // Page21, Pair32: where the completing instruction is, from Off; kinds of 32-bit arm: as [Field.move], [Field.armFrom] and [Field.shortForm] read it; else the place of the base
 	Kind Kind
 }
 

@@ -28,6 +28,7 @@ const (
 	formTypes
 	formDebug // addresses, 8 bytes each, anywhere
 	formListed
+	formSites
 	formArm
 	formWords32     // formWords with 4 bytes each
 	formConstants32 // the same in read-only data
@@ -72,6 +73,7 @@ func (e *Element) findRegions(r io.ReaderAt) {
 			e.addSegment(s)
 		}
 	}
+	e.addSites(r)
 	slices.SortStableFunc(e.regions, func(a, b region) int { return compare(a.lo, b.lo) })
 	kept, end := e.regions[:0], int64(0)
 	for _, g := range e.regions {

@@ -114,6 +114,8 @@ func (s *scanner) run() {
 		s.debug()
 	case formListed:
 		s.listed()
+	case formSites:
+		s.sites()
 	case formArm:
 		s.arm()
 	case formWords32:

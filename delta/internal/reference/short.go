@@ -1,13 +1,11 @@
 package reference
 
-// bits is where the bits of a number are in the 2 bytes of an instruction:
-// for each of them, from the lowest on, the place, or none. sign says that the
-// last one counts below zero.
+// shortForm says how an instruction of 2 bytes holds a distance.
 type shortForm struct {
-	bits string
-	sign bool
-	unit uint // of the lowest bit, as a power of two
-	base int64
+	bits string // for each bit of it, from the lowest on, its place
+	sign bool   // the last bit counts below zero
+	unit uint   // of the lowest bit, as a power of two
+	base int64  // what is added to it
 	even uint64 // what the address is rounded down to a multiple of, less one
 }
 
@@ -21,6 +19,8 @@ var (
 	thumbZero   = shortForm{bits: "\x03\x04\x05\x06\x07\x09", unit: 1, base: 4}
 )
 
+// shortForm is the form of the instruction in old. Aux is 0 for Thumb and 1 for
+// riscv.
 func (f Field) shortForm(old []byte) *shortForm {
 	w := little.Uint16(old)
 	if f.Aux != 0 { // riscv
@@ -70,6 +70,7 @@ func loadBase(f Field, origin uint64) uint64 {
 	return 8
 }
 
+// loadBits is the distance of a Load12, in the upper half in Thumb.
 func (f Field) loadBits(b []byte) uint32 {
 	return little.Uint32(b) >> (16 * f.Aux) & 4095
 }

@@ -4,9 +4,11 @@ import "io"
 
 // Sniff says whether an executable that [Parse] understands begins at place at
 // of r, and how many bytes its headers claim: up to the end of what lies last
-// of its headers, segments and sections. limit is how many bytes it may have
-// at most; one whose tables or segments end behind that is none. It is for images in which files lie
-// that no directory tells of. It reads the headers only, at most 1 MiB.
+// of its headers, segments and sections, and for a kernel of the list of where
+// it is to be relocated. limit is how many bytes it may have at most; one whose
+// tables or segments end behind that is none. It is for images in which files
+// lie that no directory tells of. It reads the headers only, at most 1 MiB, and
+// such a list.
 func Sniff(r io.ReaderAt, at, limit int64) (size int64, ok bool) {
 	if at < 0 || limit < 64 {
 		return 0, false
@@ -38,7 +40,7 @@ func Sniff(r io.ReaderAt, at, limit int64) (size int64, ok bool) {
 	if !ok || end > uint64(limit) {
 		return 0, false
 	}
-	return int64(end), true
+	return e.sitesEnd(part, int64(end)), true
 }
 
 // tableEnds is where the last of an ELF file's header and its tables of
