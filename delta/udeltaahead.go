@@ -269,7 +269,7 @@ func (m *udeltaMaker) foretell(r *udeltaRegion, i int, p *twins) (size int64, er
 	if f.Map, err = reference.NewMap(r.copies(i), e.oldSize()); err != nil {
 		return 0, err
 	}
-	e.layout = p.old.parsed.AppendLayout(nil, p.new.parsed, f.Map)
+	e.layout = reference.AppendLayout(nil, p.old.parsed, p.new.parsed, f.Map)
 	if f.Layout, err = p.old.parsed.ReadLayout(e.layout, f.Map); err != nil {
 		return 0, err
 	}
@@ -291,7 +291,7 @@ func (m *udeltaMaker) worthwhile(ctx context.Context, pairs []*twins, copies []m
 			return
 		}
 		old, upd := p.old.contents(m.old), p.new.contents(m.new)
-		gain := p.old.parsed.Measure(p.forecast.Layout, p.forecast.Map, old, upd, r.copies(i))
+		gain := reference.Measure(p.old.parsed, p.forecast.Layout, p.forecast.Map, old, upd, r.copies(i))
 		good[i] = gain.Fields-gain.Plain > 16 && gain.Forecast >= gain.Plain
 		if good[i] {
 			p.forecast.Types = reference.NewNumbering(p.old.parsed, old, p.new.parsed, upd)
@@ -366,11 +366,11 @@ func (m *udeltaMaker) findAgain(ctx context.Context, pairs []*twins) ([]match.Co
 		data := j.x.contents(j.from)
 		if len(j.x.extents) == 1 {
 			x := j.x.extents[0]
-			j.x.parsed.Absolute(j.to[x.at:x.end()], data, j.low, j.high, j.forecast)
+			reference.Absolute(j.x.parsed, j.to[x.at:x.end()], data, j.low, j.high, j.forecast)
 			return
 		}
 		b := make([]byte, len(data))
-		j.x.parsed.Absolute(b, data, j.low, j.high, j.forecast)
+		reference.Absolute(j.x.parsed, b, data, j.low, j.high, j.forecast)
 		for _, x := range j.x.extents {
 			if x.at != hole {
 				copy(j.to[x.at:x.end()], b)

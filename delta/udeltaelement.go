@@ -60,7 +60,7 @@ func (r *udeltaRegion) sortRuns() error {
 			inside += x.length
 		}
 	}
-	slices.SortFunc(r.runs, func(a, b elementRun) int { return cmp.Compare(a.at, b.at) })
+	sort.Slice(r.runs, func(i, j int) bool { return r.runs[i].at < r.runs[j].at })
 	for i := 1; i < len(r.runs); i++ {
 		if r.runs[i].at < r.runs[i-1].end() {
 			return fmt.Errorf("two elements have byte %d of the new file", r.runs[i].at)

@@ -47,16 +47,22 @@ func vectors(t *testing.T) string {
 		if err := m.patch(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&page, "\n%s\n\n```\nold   %q\nnew   %q\npatch ", tt.what, old, tt.upd)
-		for i, c := range out.Bytes() {
-			if i > 0 && i%48 == 0 {
-				page.WriteString("\n      ")
-			}
-			fmt.Fprintf(&page, "%02x", c)
-		}
-		page.WriteString("\n```\n")
+		writeVector(&page, tt.what, old, tt.upd, out.Bytes())
 	}
+	patch := makeInPlacePatch(t, []byte(old), []byte(upd), InPlaceOptions{})
+	writeVector(&page, "The second one in place: one batch of one block.", old, upd, patch)
 	return page.String()
+}
+
+func writeVector(page *strings.Builder, what, old, upd string, patch []byte) {
+	fmt.Fprintf(page, "\n%s\n\n```\nold   %q\nnew   %q\npatch ", what, old, upd)
+	for i, c := range patch {
+		if i > 0 && i%48 == 0 {
+			page.WriteString("\n      ")
+		}
+		fmt.Fprintf(page, "%02x", c)
+	}
+	page.WriteString("\n```\n")
 }
 
 // TestFormatVectors applies the patches of the specification.
@@ -73,8 +79,8 @@ func TestFormatVectors(t *testing.T) {
 		}
 	}
 	blocks := regexp.MustCompile("(?s)```\nold +(\"[^\n]*)\nnew +(\"[^\n]*)\npatch ([0-9a-f \n]+)```").FindAllStringSubmatch(string(page), -1)
-	if len(blocks) < 3 {
-		t.Fatalf("%d test vectors, want at least 3", len(blocks))
+	if len(blocks) != 4 {
+		t.Fatalf("%d test vectors, want 4", len(blocks))
 	}
 	for i, b := range blocks {
 		old, err := strconv.Unquote(b[1])
@@ -88,6 +94,13 @@ func TestFormatVectors(t *testing.T) {
 		patch, err := hex.DecodeString(strings.Join(strings.Fields(b[3]), ""))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if i == 3 {
+			d := slot(t, []byte(old))
+			if err := update(t, d, patch, Limits{Size: int64(len(upd))}); err != nil || string(image(t, d, len(upd))) != upd {
+				t.Errorf("vector %d: %v, or a wrong image", i, err)
+			}
+			continue
 		}
 		got, err := apply(t.Context(), lookup(t, "udelta"), []byte(old), patch, Limits{Size: int64(len(upd))})
 		if err != nil || string(got) != upd {

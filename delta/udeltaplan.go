@@ -7,6 +7,7 @@ import (
 	"sort"
 
 	"github.com/updraft-ota/updraft/delta/internal/coder"
+	"github.com/updraft-ota/updraft/delta/internal/reference"
 )
 
 // udeltaSlack is more than the numbers of one copy take in bytes.
@@ -193,7 +194,7 @@ func (p *udeltaPlanner) reference(dst []byte, s udeltaStretch, skip, newAt int64
 	}
 	err := p.inside.use(p.region, s.element)
 	if err == nil {
-		err = p.inside.copier.Encode(dst, p.m.new[newAt:newAt+s.length], s.in, skip, p.refs)
+		err = reference.Encode(p.inside.copier, dst, p.m.new[newAt:newAt+s.length], s.in, skip, p.refs)
 	}
 	if err != nil {
 		panic("delta: an element that was read cannot be read again: " + err.Error())

@@ -225,7 +225,7 @@ func TestElementsWork(t *testing.T) {
 	e, _ := reference.Parse(bytes.NewReader(old), int64(len(old)))
 	m, _ := reference.NewMap(func(func(reference.Copy) bool) {}, int64(len(old)))
 	for i := range r.elements {
-		r.elements[i].layout = e.AppendLayout(nil, e, m)
+		r.elements[i].layout = reference.AppendLayout(nil, e, e, m)
 	}
 	if err := r.finishMade(); err == nil {
 		t.Fatal("elements that overlap were taken")

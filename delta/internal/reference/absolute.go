@@ -17,7 +17,7 @@ type Forecast struct {
 //
 // dst has the size of image and is not image. Calls for ranges that do not
 // overlap may run at once; a reference that lies across hi is left as it is.
-func (e *Element) Absolute(dst, image []byte, lo, hi int64, to *Forecast) {
+func Absolute(e *Element, dst, image []byte, lo, hi int64, to *Forecast) {
 	hi = min(hi, e.size, int64(len(image)), int64(len(dst)))
 	lo = max(lo, 0)
 	if lo >= hi {

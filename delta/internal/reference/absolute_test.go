@@ -14,9 +14,9 @@ func TestAbsoluteFormsOfTwoVersionsAgree(t *testing.T) {
 		l, m, _ := layoutOf(t, e, n, []Copy{{from.off, to.off, 16000}, {from.off + 16000, to.off + 16000 + 4096, 16000}})
 		a, b := make([]byte, len(old)), make([]byte, len(new))
 		for lo := int64(0); lo < e.size; lo += pieceSize / 4 {
-			e.Absolute(a, old, lo, lo+pieceSize/4, &Forecast{Layout: l, Map: m})
+			Absolute(e, a, old, lo, lo+pieceSize/4, &Forecast{Layout: l, Map: m})
 		}
-		n.Absolute(b, new, 0, n.size, nil)
+		Absolute(n, b, new, 0, n.size, nil)
 		if bytes.Equal(old[from.off:from.off+16000], new[to.off:to.off+16000]) {
 			t.Fatal("the versions do not differ, so that nothing is tested")
 		}
@@ -47,7 +47,7 @@ func TestNumberingFollowsNames(t *testing.T) {
 	}
 	l, m, _ := layoutOf(t, e, n, nil)
 	a := make([]byte, len(old))
-	e.Absolute(a, old, 0, e.size, &Forecast{l, m, num})
+	Absolute(e, a, old, 0, e.size, &Forecast{l, m, num})
 	s, _ := e.section(".BTF")
 	s2, _ := n.section(".BTF")
 	if got, want := a[s.off+24:s.off+24+40], new[s2.off+24+28:s2.off+24+68]; !bytes.Equal(got, want) {

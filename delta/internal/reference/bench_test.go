@@ -39,7 +39,7 @@ func BenchmarkDecode(b *testing.B) {
 	enc := coder.NewEncoder()
 	got := make([]byte, len(new))
 	for _, x := range copies {
-		if err := c.Encode(got[x.New:x.New+x.Length], new[x.New:x.New+x.Length], x, 0, enc); err != nil {
+		if err := Encode(c, got[x.New:x.New+x.Length], new[x.New:x.New+x.Length], x, 0, enc); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -90,8 +90,8 @@ func secondCopies(b testing.TB, e, n *Element, old, new []byte) []Copy {
 	}
 	l, m, _ := layoutOf(b, e, n, simpleCopies(old, new))
 	x, y := make([]byte, len(old)), make([]byte, len(new))
-	e.Absolute(x, old, 0, int64(len(old)), &Forecast{l, m, NewNumbering(e, old, n, new)})
-	n.Absolute(y, new, 0, int64(len(new)), nil)
+	Absolute(e, x, old, 0, int64(len(old)), &Forecast{l, m, NewNumbering(e, old, n, new)})
+	Absolute(n, y, new, 0, int64(len(new)), nil)
 	copies = simpleCopies(x, y)
 	if kept != "" {
 		var w bytes.Buffer

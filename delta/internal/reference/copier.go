@@ -78,7 +78,7 @@ func (c *Copier) Decode(dst []byte, in Copy, skip int64, d *coder.Decoder) error
 
 // Encode does what Decode will do, and codes for it what the forecasts miss.
 // want is the bytes of new that copy in stands for, all of them.
-func (c *Copier) Encode(dst, want []byte, in Copy, skip int64, e *coder.Encoder) error {
+func Encode(c *Copier, dst, want []byte, in Copy, skip int64, e *coder.Encoder) error {
 	if int64(len(want)) != in.Length {
 		return fmt.Errorf("encode references: %d bytes of new for a copy of %d", len(want), in.Length)
 	}

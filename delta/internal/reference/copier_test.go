@@ -42,7 +42,7 @@ func roundTrip(t testing.TB, old, new []byte, copies []Copy) (got, stream []byte
 	enc := coder.NewEncoder()
 	got = make([]byte, len(new))
 	for _, x := range copies {
-		if err := c.Encode(got[x.New:x.New+x.Length], new[x.New:x.New+x.Length], x, 0, enc); err != nil {
+		if err := Encode(c, got[x.New:x.New+x.Length], new[x.New:x.New+x.Length], x, 0, enc); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -207,7 +207,7 @@ func TestCopierRefuses(t *testing.T) {
 	if err := c.Decode(make([]byte, 50), Copy{size - 60, 0, 50}, 0, dec); err == nil || errors.Is(err, ErrCorrupt) {
 		t.Errorf("old that ends too soon: error = %v, want one of reading", err)
 	}
-	if err := c.Encode(make([]byte, 5), make([]byte, 4), Copy{0, 0, 5}, 0, coder.NewEncoder()); err == nil {
+	if err := Encode(c, make([]byte, 5), make([]byte, 4), Copy{0, 0, 5}, 0, coder.NewEncoder()); err == nil {
 		t.Error("too little of new was taken")
 	}
 }
@@ -278,7 +278,7 @@ func TestElementsShareACopier(t *testing.T) {
 	}
 	enc := coder.NewEncoder()
 	c := NewCopier()
-	want := turns(c, func(dst, new []byte, x Copy) error { return c.Encode(dst, new, x, 0, enc) })
+	want := turns(c, func(dst, new []byte, x Copy) error { return Encode(c, dst, new, x, 0, enc) })
 	dec := coder.NewDecoder(enc.Finish())
 	c = NewCopier()
 	got := turns(c, func(dst, _ []byte, x Copy) error { return c.Decode(dst, x, 0, dec) })
@@ -314,7 +314,7 @@ func TestResetForgets(t *testing.T) {
 	c := newCopier(e, l, m, bytes.NewReader(old))
 	stream := func() []byte {
 		enc := coder.NewEncoder()
-		if err := c.Encode(make([]byte, in.Length), new[in.New:in.New+in.Length], in, 0, enc); err != nil {
+		if err := Encode(c, make([]byte, in.Length), new[in.New:in.New+in.Length], in, 0, enc); err != nil {
 			t.Fatal(err)
 		}
 		return enc.Finish()

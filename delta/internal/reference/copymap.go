@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sort"
 )
 
 const (
@@ -56,7 +57,7 @@ func NewMap(copies iter.Seq[Copy], size int64) (*Map, error) {
 			list = append(list, extent{part{uint32(c.Old), uint32(c.New)}, uint32(c.Length)})
 		}
 	}
-	slices.SortFunc(list, extent.compare)
+	sort.Slice(list, func(i, j int) bool { return list[i].compare(list[j]) < 0 })
 	m := &Map{size: size, parts: make([]part, 0, used)}
 	m.flatten(list)
 	if len(m.parts) < used/2 {

@@ -65,7 +65,7 @@ func measure(t *testing.T, old, new []byte) {
 	got := make([]byte, len(new))
 	t4 := time.Now()
 	for _, x := range copies {
-		if err := c.Encode(got[x.New:x.New+x.Length], new[x.New:x.New+x.Length], x, 0, enc); err != nil {
+		if err := Encode(c, got[x.New:x.New+x.Length], new[x.New:x.New+x.Length], x, 0, enc); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -121,7 +121,7 @@ func layoutOf(t testing.TB, e, n *Element, copies []Copy) (*Layout, *Map, int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := e.AppendLayout(nil, n, m)
+	record := AppendLayout(nil, e, n, m)
 	l, err := e.ReadLayout(record, m)
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ type Layout struct {
 // AppendLayout appends to b what [Element.ReadLayout] needs in order to know
 // the layout of new: some 20 bytes, and more where sections moved otherwise
 // than their bytes did. Fields of the kinds in off are to be left alone.
-func (e *Element) AppendLayout(b []byte, new *Element, m *Map, off ...Kind) []byte {
+func AppendLayout(b []byte, e, new *Element, m *Map, off ...Kind) []byte {
 	var mask uint64
 	for _, k := range off {
 		mask |= 1 << k
@@ -68,7 +68,7 @@ func (e *Element) AppendLayout(b []byte, new *Element, m *Map, off ...Kind) []by
 	return w.finish(b)
 }
 
-// ReadLayout decodes what [Element.AppendLayout] wrote with an equal map.
+// ReadLayout decodes what [AppendLayout] wrote with an equal map.
 // Anything else is [ErrCorrupt], or a layout that is of no use.
 func (e *Element) ReadLayout(record []byte, m *Map) (*Layout, error) {
 	if len(record) > maxRecord {

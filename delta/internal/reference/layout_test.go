@@ -16,7 +16,7 @@ func TestLayoutSurvivesItsRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := old.AppendLayout(nil, new, m, Wide32, Inline)
+	record := AppendLayout(nil, old, new, m, Wide32, Inline)
 	if len(record) > 60 {
 		t.Errorf("record has %d bytes, want at most 60", len(record))
 	}
@@ -63,7 +63,7 @@ func FuzzReadLayout(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(e.AppendLayout(nil, e, m))
+	f.Add(AppendLayout(nil, e, e, m))
 	f.Fuzz(func(t *testing.T, record []byte) {
 		l, err := e.ReadLayout(record, m)
 		if err != nil {

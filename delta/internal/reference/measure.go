@@ -27,14 +27,14 @@ func (g *Gains) Sum() Gain {
 // forecast with what new holds. old and new are all of the element. Copies
 // that do not lie inside of both are passed over. It takes as long as a
 // [Copier] does, and changes nothing: any number of calls may run at once.
-func (e *Element) Measure(l *Layout, m *Map, old, new []byte, copies iter.Seq[Copy]) Gain {
-	g := e.MeasureKinds(l, m, old, new, copies)
+func Measure(e *Element, l *Layout, m *Map, old, new []byte, copies iter.Seq[Copy]) Gain {
+	g := MeasureKinds(e, l, m, old, new, copies)
 	return g.Sum()
 }
 
-// MeasureKinds is [Element.Measure] by kind, so that an encoder can tell
-// [Element.AppendLayout] which kinds to leave alone.
-func (e *Element) MeasureKinds(l *Layout, m *Map, old, new []byte, copies iter.Seq[Copy]) *Gains {
+// MeasureKinds is [Measure] by kind, so that an encoder can tell
+// [AppendLayout] which kinds to leave alone.
+func MeasureKinds(e *Element, l *Layout, m *Map, old, new []byte, copies iter.Seq[Copy]) *Gains {
 	gains := &Gains{}
 	g := &guide{e: e, l: l, m: m}
 	var fields []Field

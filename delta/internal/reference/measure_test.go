@@ -14,7 +14,7 @@ func TestMeasureTellsWhatIsRight(t *testing.T) {
 		table := Copy{e.sections[2].off, n.sections[2].off, e.sections[2].size}
 		copies := []Copy{{from, to, 16000}, {from + 16000, to + 16000 + 4096, 16000}, table, {e.size - 4, 0, 8}, {-1, 0, 8}}
 		l, m, _ := layoutOf(t, e, n, copies[:3])
-		got := e.MeasureKinds(l, m, old, new, slices.Values(copies))
+		got := MeasureKinds(e, l, m, old, new, slices.Values(copies))
 		half := func(g Gain) bool { return g.Fields == 1000 && g.Forecast == 1000 && g.Plain > 400 && g.Plain < 600 }
 		if !half(got[Word]) {
 			t.Errorf("machine %d: table of addresses: %+v, want 1000 fields, about half and all right", machine, got[Word])
@@ -28,14 +28,14 @@ func TestMeasureTellsWhatIsRight(t *testing.T) {
 		}
 		other := got[Data32] // what looks like an operand
 		want := Gain{2000 + other.Fields, calls.Plain + got[Word].Plain + other.Plain, 2000 + other.Forecast}
-		if g := e.Measure(l, m, old, new, slices.Values(copies)); g != want {
+		if g := Measure(e, l, m, old, new, slices.Values(copies)); g != want {
 			t.Errorf("machine %d: in all %+v, want %+v", machine, g, want)
 		}
-		l, err := e.ReadLayout(e.AppendLayout(nil, n, m, Word), m)
+		l, err := e.ReadLayout(AppendLayout(nil, e, n, m, Word), m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if g := e.MeasureKinds(l, m, old, new, slices.Values(copies))[Word]; g != (Gain{}) {
+		if g := MeasureKinds(e, l, m, old, new, slices.Values(copies))[Word]; g != (Gain{}) {
 			t.Errorf("machine %d: of a kind that is left alone: %+v, want none", machine, g)
 		}
 	}

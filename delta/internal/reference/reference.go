@@ -19,9 +19,9 @@
 //	c.Decode(dst, copy, skip, decoder)         // the bytes of a copy, in order
 //
 // An encoder parses both files, asks [Element.Measure] whether an element is
-// worth it, writes the record with [Element.AppendLayout],
-// and calls [Copier.Encode] where an applier calls [Copier.Decode]: both are
-// one function, so that they cannot disagree. [Element.Absolute] gives it the
+// worth it, writes the record with [AppendLayout],
+// and calls [Encode] where an applier calls [Copier.Decode]: both are
+// one function, so that they cannot disagree. [Absolute] gives it the
 // form of an image in which equal code has equal bytes, wherever it lies.
 //
 // Old may be damaged or hostile. Any bytes give a bounded answer: fewer fields

@@ -1,9 +1,9 @@
 package reference
 
 import (
-	"cmp"
 	"io"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -74,7 +74,7 @@ func (e *Element) findRegions(r io.ReaderAt) {
 		}
 	}
 	e.addSites(r)
-	slices.SortStableFunc(e.regions, func(a, b region) int { return compare(a.lo, b.lo) })
+	sort.SliceStable(e.regions, func(i, j int) bool { return e.regions[i].lo < e.regions[j].lo })
 	kept, end := e.regions[:0], int64(0)
 	for _, g := range e.regions {
 		if g.lo >= end && g.lo < g.hi {
@@ -82,7 +82,7 @@ func (e *Element) findRegions(r io.ReaderAt) {
 		}
 	}
 	e.regions = slices.Clip(kept)
-	slices.SortStableFunc(e.anchors, func(a, b anchor) int { return compare(a.off, b.off) })
+	sort.SliceStable(e.anchors, func(i, j int) bool { return e.anchors[i].off < e.anchors[j].off })
 	e.anchors = slices.CompactFunc(e.anchors, func(a, b anchor) bool { return a.off == b.off })
 }
 
@@ -92,7 +92,7 @@ func (e *Element) findLoaded() {
 	for _, s := range e.segments {
 		all = append(all, span{s.addr, s.addr + s.mem})
 	}
-	slices.SortFunc(all, func(a, b span) int { return cmp.Or(cmp.Compare(a.lo, b.lo), cmp.Compare(a.hi, b.hi)) })
+	sortSpans(all)
 	e.loaded = slices.Clip(joined(all))
 }
 
