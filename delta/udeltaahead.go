@@ -153,17 +153,17 @@ type twins struct {
 func (m *udeltaMaker) findCopies(ctx context.Context) (err error) {
 	olds, news := executables(m.old), executables(m.new)
 	if len(olds) == 0 || len(news) == 0 {
-		m.copies, err = match.Find(ctx, m.old, m.new, match.Options{Level: m.level.match})
+		m.copies, err = m.find(ctx, m.old, m.new, m.level.match)
 		return err
 	}
-	first, err := match.Find(ctx, m.old, m.new, match.Options{Level: m.level.first})
+	first, err := m.find(ctx, m.old, m.new, m.level.first)
 	if err != nil {
 		return err
 	}
 	pairs := pairUp(olds, news, first)
 	pairs = m.worthwhile(ctx, pairs, first)
 	if len(pairs) == 0 {
-		m.copies, err = match.Find(ctx, m.old, m.new, match.Options{Level: m.level.match})
+		m.copies, err = m.find(ctx, m.old, m.new, m.level.match)
 		return err
 	}
 	if m.copies, err = m.findAgain(ctx, pairs); err != nil {
@@ -171,9 +171,17 @@ func (m *udeltaMaker) findCopies(ctx context.Context) (err error) {
 	}
 	if !m.cutRegions(pairs) {
 		m.regions, m.header.caps.Map = nil, 0
-		m.copies, err = match.Find(ctx, m.old, m.new, match.Options{Level: m.level.match})
+		m.copies, err = m.find(ctx, m.old, m.new, m.level.match)
 	}
 	return err
+}
+
+// find looks for copies, and then lets go of what that held: an index takes up
+// to as much memory as the files.
+func (m *udeltaMaker) find(ctx context.Context, old, upd []byte, level match.Level) ([]match.Copy, error) {
+	copies, err := match.Find(ctx, old, upd, match.Options{Level: level})
+	runtime.GC()
+	return copies, err
 }
 
 // pairUp says for each executable of new from which one of old most of it was
@@ -331,8 +339,8 @@ func (m *udeltaMaker) findAgain(ctx context.Context, pairs []*twins) ([]match.Co
 	defer freeOld()
 	upd, freeNew := scratch(len(m.new))
 	defer freeNew()
-	copy(old, m.old)
-	copy(upd, m.new)
+	m.copyAll(old, m.old)
+	m.copyAll(upd, m.new)
 	slices.SortStableFunc(pairs, func(a, b *twins) int { return cmp.Compare(b.copied, a.copied) })
 	done := map[*executable]bool{}
 	type job struct {
@@ -362,6 +370,9 @@ func (m *udeltaMaker) findAgain(ctx context.Context, pairs []*twins) ([]match.Co
 		}
 	}
 	parallel(ctx, len(parts), func(i int) {
+		if i%forgetParts == 0 {
+			m.forgetFiles()
+		}
 		j := parts[i]
 		data := j.x.contents(j.from)
 		if len(j.x.extents) == 1 {
@@ -378,14 +389,28 @@ func (m *udeltaMaker) findAgain(ctx context.Context, pairs []*twins) ([]match.Co
 			b = b[x.length:]
 		}
 	})
+	m.forgetFiles()
+	return m.find(ctx, old, upd, m.level.match)
+}
+
+// copyAll fills to from a file, of which little is in memory at a time.
+func (m *udeltaMaker) copyAll(to, from []byte) {
+	for n := 0; n < len(to); {
+		n += copy(to[n:min(n+forgetParts*absolutePiece, len(to))], from[n:])
+		m.forgetFiles()
+	}
+}
+
+// forgetFiles gives back the memory of both files for now.
+func (m *udeltaMaker) forgetFiles() {
 	if m.forget != nil {
 		m.forget()
 	}
-	return match.Find(ctx, old, upd, match.Options{Level: m.level.match})
 }
 
 const (
 	absolutePiece = 4 << 20 // of an image, rewritten at a time
+	forgetParts   = 4       // pieces after which files are forgotten
 	calmGap       = 4 << 20 // between elements, from here on outside of regions
 	regionOps     = maxRegionOps / 2
 )

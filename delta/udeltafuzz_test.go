@@ -135,7 +135,7 @@ func FuzzMap(f *testing.F) {
 	f.Fuzz(func(t *testing.T, ops uint16, gaps, lengths, diagonals, table, refs []byte, output uint16) {
 		made := &udeltaRegion{ops: int(ops), output: int64(output), column: [regionKinds][]byte{gaps, lengths, diagonals, table}}
 		d := &udeltaDecoder{header: h, old: bytes.NewReader(old)}
-		r, err := d.readRegion(udeltaSection{body: made.body(coder.Fast)}, h.newSize)
+		r, err := d.readRegion(udeltaSection{body: made.body(&coder.Compressor{}, coder.Fast)}, h.newSize)
 		if err != nil {
 			return
 		}

@@ -177,14 +177,14 @@ func (m *udeltaMaker) frames(ctx context.Context) error {
 	defer cancel()
 	threads := runtime.GOMAXPROCS(0)
 	type job struct {
-		do   func() []codedFrame
+		do   func(c *coder.Compressor) []codedFrame
 		done chan []codedFrame
 	}
 	work, order := make(chan job), make(chan job, threads)
 	all.Go(func() {
 		defer close(work)
 		defer close(order)
-		m.plan(func(do func() []codedFrame) bool {
+		m.plan(func(do func(c *coder.Compressor) []codedFrame) bool {
 			j := job{do, make(chan []codedFrame, 1)}
 			for _, c := range []chan job{order, work} {
 				select {
@@ -198,8 +198,9 @@ func (m *udeltaMaker) frames(ctx context.Context) error {
 	})
 	for range threads {
 		all.Go(func() {
+			var c coder.Compressor
 			for j := range work {
-				j.done <- j.do()
+				j.done <- j.do(&c)
 			}
 		})
 	}
@@ -217,12 +218,12 @@ func (m *udeltaMaker) frames(ctx context.Context) error {
 }
 
 // plan hands out what there is to code, in order, until add says no.
-func (m *udeltaMaker) plan(add func(do func() []codedFrame) bool) {
+func (m *udeltaMaker) plan(add func(do func(c *coder.Compressor) []codedFrame) bool) {
 	frames := func(r *udeltaRegion, at, to int64) bool {
 		p := udeltaPlanner{m: m, region: r, at: at, to: to, limit: 1 << m.header.caps.Raw}
 		for p.at < p.to {
 			f := p.frame()
-			if !add(func() []codedFrame { return m.code(f) }) {
+			if !add(func(c *coder.Compressor) []codedFrame { return m.code(c, f) }) {
 				return false
 			}
 		}
@@ -230,7 +231,9 @@ func (m *udeltaMaker) plan(add func(do func() []codedFrame) bool) {
 	}
 	at := int64(0)
 	for _, r := range m.regions {
-		begin := func() []codedFrame { return []codedFrame{{begins: r, body: r.body(m.level.coder)}} }
+		begin := func(c *coder.Compressor) []codedFrame {
+			return []codedFrame{{begins: r, body: r.body(c, m.level.coder)}}
+		}
 		if !frames(nil, at, r.outputAt) || !add(begin) || !frames(r, r.outputAt, r.end()) {
 			return
 		}
@@ -281,9 +284,9 @@ func (m *udeltaMaker) putMap(r *udeltaRegion, body []byte) error {
 }
 
 // code codes f, in halves if its section would be too long.
-func (m *udeltaMaker) code(f *udeltaFrame) []codedFrame {
+func (m *udeltaMaker) code(c *coder.Compressor, f *udeltaFrame) []codedFrame {
 	if most := 1 << m.header.caps.Coded; entropy(f.column[udeltaLiterals])/2 <= most {
-		if body := m.codeWhole(f); len(body) <= most {
+		if body := m.codeWhole(c, f); len(body) <= most {
 			return []codedFrame{{udeltaFrame: f, body: body}}
 		}
 	}
@@ -294,13 +297,13 @@ func (m *udeltaMaker) code(f *udeltaFrame) []codedFrame {
 	p := udeltaPlanner{m: m, region: f.region, at: f.outputAt, to: f.outputAt + int64(f.output), limit: total/2 + udeltaSlack}
 	var all []codedFrame
 	for p.at < p.to {
-		all = append(all, m.code(p.frame())...)
+		all = append(all, m.code(c, p.frame())...)
 	}
 	return all
 }
 
 // codeWhole gives the body of the section of f.
-func (m *udeltaMaker) codeWhole(f *udeltaFrame) []byte {
+func (m *udeltaMaker) codeWhole(c *coder.Compressor, f *udeltaFrame) []byte {
 	parts := make([]coder.Part, 0, udeltaKinds+f.ops)
 	for kind := range udeltaLiterals {
 		parts = append(parts, coder.Part{Kind: kind, Raw: f.column[kind]})
@@ -321,7 +324,7 @@ func (m *udeltaMaker) codeWhole(f *udeltaFrame) []byte {
 			break
 		}
 	}
-	body := append(f.appendHead(nil, &m.header), coder.Compress(m.level.coder, udeltaModels, parts)...)
+	body := append(f.appendHead(nil, &m.header), c.Compress(m.level.coder, udeltaModels, parts)...)
 	return append(body, f.refs...)
 }
 

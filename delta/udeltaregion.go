@@ -73,12 +73,12 @@ func (r *udeltaRegion) appendHead(b []byte) []byte {
 }
 
 // body is the body of the map section.
-func (r *udeltaRegion) body(level coder.Level) []byte {
+func (r *udeltaRegion) body(c *coder.Compressor, level coder.Level) []byte {
 	parts := make([]coder.Part, regionKinds)
-	for kind, c := range r.column {
-		parts[kind] = coder.Part{Kind: kind, Raw: c}
+	for kind, column := range r.column {
+		parts[kind] = coder.Part{Kind: kind, Raw: column}
 	}
-	return append(r.appendHead(nil), coder.Compress(level, regionModels, parts)...)
+	return append(r.appendHead(nil), c.Compress(level, regionModels, parts)...)
 }
 
 // readRegion reads a map section, of whose region left bytes may come.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/updraft-ota/updraft/delta/internal/coder"
 	"github.com/updraft-ota/updraft/delta/internal/match"
 	"github.com/updraft-ota/updraft/delta/internal/reference"
 	"github.com/updraft-ota/updraft/internal/sample"
@@ -147,14 +148,14 @@ func regionPatch(t *testing.T, old, upd []byte, change func(r *udeltaRegion, h *
 	r := m.regions[0]
 	p := udeltaPlanner{m: m, region: r, at: r.outputAt, to: r.end(), limit: 1 << 20}
 	for p.at < p.to {
-		for _, c := range m.code(p.frame()) {
+		for _, c := range m.code(&coder.Compressor{}, p.frame()) {
 			frames = append(frames, c.body)
 		}
 	}
 	change(r, &m.header)
 	h := &m.header
 	b := h.append(nil)
-	b = h.appendSection(b, int64(len(b)), udeltaMapSection, r.body(0))
+	b = h.appendSection(b, int64(len(b)), udeltaMapSection, r.body(&coder.Compressor{}, 0))
 	for _, f := range frames {
 		b = h.appendSection(b, int64(len(b)), udeltaFrameSection, f)
 	}
