@@ -26,7 +26,7 @@ type udeltaLevel struct {
 }
 
 var udeltaLevels = map[Level]udeltaLevel{
-	Fast:    {match.Fast, match.Fast, coder.Fast, levelCaps(18, 20, 18), levelCaps(19, 20, 18)},
+	Fast:    {match.Fast, match.Glance, coder.Fast, levelCaps(18, 20, 18), levelCaps(19, 20, 18)},
 	Default: {match.Default, match.Fast, coder.Default, levelCaps(19, 20, 20), levelCaps(21, 22, 20)},
 	Max:     {match.Max, match.Default, coder.Max, levelCaps(20, 22, 22), levelCaps(21, 22, 22)},
 }
@@ -98,12 +98,14 @@ type udeltaMaker struct {
 func (m *udeltaMaker) oldFile() io.ReaderAt { return bytes.NewReader(m.old) }
 
 func (m *udeltaMaker) run(ctx context.Context) error {
-	m.sums()
+	wait := m.sums()
+	defer wait()
 	if bytes.Equal(m.old, m.new) {
 		m.header.required = udeltaIdentical
 	} else if err := m.findCopies(ctx); err != nil {
 		return err
 	}
+	wait()
 	if m.solid {
 		one := *m
 		one.dst = io.Discard
@@ -117,14 +119,14 @@ func (m *udeltaMaker) run(ctx context.Context) error {
 	return m.patch(ctx)
 }
 
-// sums begins the header.
-func (m *udeltaMaker) sums() {
+// sums begins the header, whose digests are there once wait has returned.
+func (m *udeltaMaker) sums() (wait func()) {
 	h := &m.header
 	h.minor, h.oldSize, h.newSize = udeltaMinor, int64(len(m.old)), int64(len(m.new))
 	var sums sync.WaitGroup
 	sums.Go(func() { h.oldSum = sha256.Sum256(m.old) })
 	sums.Go(func() { h.newSum = sha256.Sum256(m.new) })
-	sums.Wait()
+	return sums.Wait
 }
 
 // patch writes the patch that makes new by copies.

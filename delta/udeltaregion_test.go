@@ -25,7 +25,7 @@ func plainly(t *testing.T, old, upd []byte) []byte {
 	}
 	var patch bytes.Buffer
 	m := &udeltaMaker{old: old, new: upd, level: udeltaLevels[Default], dst: &patch, copies: copies}
-	m.sums()
+	m.sums()()
 	if err := m.patch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func regionPatch(t *testing.T, old, upd []byte, change func(r *udeltaRegion, h *
 	t.Helper()
 	var patch bytes.Buffer
 	m := &udeltaMaker{old: old, new: upd, level: udeltaLevels[Default], dst: &patch}
-	m.sums()
+	m.sums()()
 	if err := m.findCopies(t.Context()); err != nil || len(m.regions) == 0 {
 		t.Fatalf("%d regions, %v", len(m.regions), err)
 	}

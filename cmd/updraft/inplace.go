@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -78,9 +77,7 @@ func (p *program) patchInPlace(ctx context.Context, a applying) (applied applied
 	if err != nil {
 		return applied, err
 	}
-	if a.low {
-		debug.SetGCPercent(lowMemoryGC)
-	}
+	a.collectGarbage()
 	w := &placeWork{p: p, a: a, in: in, info: info, limits: delta.Limits{Memory: a.memory, Size: delta.AnySize}}
 	if err := w.run(ctx); err != nil {
 		return applied, err

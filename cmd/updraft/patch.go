@@ -164,9 +164,7 @@ func (p *program) patch(ctx context.Context, a applying) (applied appliedPatch, 
 	if limits.Memory == 0 {
 		limits.Memory = usualMemory(applied.Format)
 	}
-	if a.low {
-		debug.SetGCPercent(lowMemoryGC)
-	}
+	a.collectGarbage()
 	w := &applyWriter{}
 	if a.digest {
 		w.sum = sha256.New()
@@ -262,9 +260,15 @@ type patchSource struct {
 	limits delta.Limits
 }
 
-// lowMemoryGC is how many percent of garbage may be in memory with
-// --low-memory: what is left over goes at once, and a reader leaves little.
-const lowMemoryGC = 10
+// collectGarbage lets less garbage be in memory than is usual. It takes next to
+// no time, because a reader leaves little over and holds on to most.
+func (a *applying) collectGarbage() {
+	percent := 25
+	if a.low {
+		percent = 10
+	}
+	debug.SetGCPercent(percent)
+}
 
 // applyStep is how much of the new file is written at once, in bytes.
 const applyStep = 128 << 10

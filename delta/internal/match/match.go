@@ -47,6 +47,7 @@ const (
 	Default Level = iota // small at a time that suits a build
 	Fast                 // the least time
 	Max                  // the most copies that are worth having
+	Glance               // enough to see what went where
 )
 
 // Options are the settings of [Find]. The zero value is usable.
@@ -97,7 +98,7 @@ func Find(ctx context.Context, old, new []byte, o Options) ([]Copy, error) {
 	} else if same {
 		return []Copy{{Length: int64(len(new))}}, nil
 	}
-	e := efforts[min(o.Level, Max)]
+	e := efforts[min(o.Level, Glance)]
 	if o.Scratch == nil {
 		o.Scratch = &Scratch{}
 	}

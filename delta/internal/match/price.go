@@ -73,4 +73,5 @@ var efforts = [...]effort{
 	Default: {radius: 2, small: 1 << 20, key: 12, verify: 4, clear: 24, lanes: 6},
 	Fast:    {radius: 4, small: 1 << 18, key: 16, verify: 1, clear: 16, lanes: 3},
 	Max:     {radius: 0, key: 8, verify: 16, clear: 32, lanes: 12, all: true},
+	Glance:  {radius: 16, small: 1 << 17, key: 24, verify: 1, clear: 12, lanes: 2},
 }

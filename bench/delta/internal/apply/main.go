@@ -39,8 +39,9 @@ func run(low bool, args []string) error {
 	if len(args) != 3 {
 		return fmt.Errorf("expected OLD PATCH NEW, have %q", args)
 	}
+	debug.SetGCPercent(25) // a reader leaves little over, and holds on to most
 	if low {
-		debug.SetGCPercent(10) // what is left over goes at once
+		debug.SetGCPercent(10)
 	}
 	old, err := os.Open(args[0])
 	if err != nil {
