@@ -8,10 +8,10 @@ RACE     := ./engine/... ./device/... ./internal/disk/... ./stages/... ./agent/.
 CORPUS   ?= corpus
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint race bench fuzz crash cross corpus docs
+.PHONY: help build demo test lint race bench bench-delta fuzz crash cross corpus docs
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 build: ## bin/updraft for a desk, bin/updraft-agent for a device
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
@@ -36,7 +36,7 @@ docs: ## write the generated reference anew
 	$(GO) test ./stages -run TestReference -update
 
 corpus: ## fetch the real version pairs that tests and benchmarks like to have
-	bench/corpus/fetch.sh $(CORPUS)
+	bench/delta/fetch.sh $(CORPUS) elf-go-11m
 
 crash: corpus ## the long forms: 1,000 kills, 130 of agent and cloud, every point of every sweep, every byte of a journal
 	$(GO) test ./bench/process -run TestKill -v -timeout 90m -kills 1000 -at-once 8
@@ -48,8 +48,12 @@ crash: corpus ## the long forms: 1,000 kills, 130 of agent and cloud, every poin
 bench: ## figures of this machine, both sides in one run
 	$(GO) test ./delta ./wasmhost ./engine/... -run '^$$' -bench . -benchtime 1s
 
+bench-delta: ## patches beside those of other programs (3 GB of pairs; BENCH= takes flags)
+	$(GO) run ./bench/delta -corpus $(CORPUS) $(BENCH)
+	$(GO) run ./bench/delta -report
+
 FUZZTIME ?= 60s
 fuzz: ## each fuzz target for FUZZTIME
 	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r f; do \
 	  for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
-	    echo "$$(dirname $$f) $$t"; $(GO) test $$(dirname $$f) -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) || exit 1; done; done
+	    echo "$$(dirname $$f) $$t"; $(GO) test $$(dirname $$f) -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x || exit 1; done; done

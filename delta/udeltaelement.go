@@ -30,6 +30,8 @@ func (x extent) end() int64 { return x.at + x.length }
 type udeltaElement struct {
 	old, new []extent
 	layout   []byte // see [reference.Element.ReadLayout]
+
+	runs []elementRun // old in order of place
 }
 
 func total(all []extent) (n int64) {
@@ -42,35 +44,70 @@ func total(all []extent) (n int64) {
 func (e *udeltaElement) oldSize() int64 { return total(e.old) }
 func (e *udeltaElement) newSize() int64 { return total(e.new) }
 
-// elementRun is an extent of new and the element it belongs to.
+// elementRun is an extent of old or new and the element it belongs to.
 type elementRun struct {
 	extent
 	element int
 	inside  int64 // place in the element of its first byte
 }
 
-// sortRuns lists the extents of new, of which no two may overlap.
+// sortRuns lists the extents of new, of which no two may overlap, and those of
+// old of each element, of which no two may either.
 func (r *udeltaRegion) sortRuns() error {
 	for i := range r.elements {
-		inside := int64(0)
-		for _, x := range r.elements[i].new {
-			if x.at != hole {
-				r.runs = append(r.runs, elementRun{x, i, inside})
-			}
-			inside += x.length
+		e := &r.elements[i]
+		r.runs = appendRuns(r.runs, e.new, i)
+		e.runs = sorted(appendRuns(make([]elementRun, 0, len(e.old)), e.old, i))
+		if at, ok := overlap(e.runs); ok {
+			return fmt.Errorf("an element has byte %d of the old file twice", at)
 		}
 	}
-	sort.Slice(r.runs, func(i, j int) bool { return r.runs[i].at < r.runs[j].at })
-	for i := 1; i < len(r.runs); i++ {
-		if r.runs[i].at < r.runs[i-1].end() {
-			return fmt.Errorf("two elements have byte %d of the new file", r.runs[i].at)
-		}
+	if at, ok := overlap(sorted(r.runs)); ok {
+		return fmt.Errorf("two elements have byte %d of the new file", at)
 	}
 	return nil
 }
 
+func appendRuns(runs []elementRun, all []extent, element int) []elementRun {
+	inside := int64(0)
+	for _, x := range all {
+		if x.at != hole {
+			runs = append(runs, elementRun{x, element, inside})
+		}
+		inside += x.length
+	}
+	return runs
+}
+
+// sorted sorts runs in place.
+func sorted(runs []elementRun) []elementRun {
+	sort.Slice(runs, func(i, j int) bool { return runs[i].at < runs[j].at })
+	return runs
+}
+
+// overlap finds the first byte that two of the sorted runs have.
+func overlap(runs []elementRun) (at int64, ok bool) {
+	for i := 1; i < len(runs); i++ {
+		if runs[i].at < runs[i-1].end() {
+			return runs[i].at, true
+		}
+	}
+	return 0, false
+}
+
+// runAt gives the sorted run that has the byte at a place; or else for how many
+// bytes none has.
+func runAt(runs []elementRun, at int64) (run elementRun, none int64) {
+	i := sort.Search(len(runs), func(i int) bool { return runs[i].end() > at })
+	if i == len(runs) {
+		return run, maxUdeltaFile
+	}
+	return runs[i], max(runs[i].at-at, 0)
+}
+
 // udeltaStretch is a part of a copy that lies inside of one element on both
-// sides, or in none. It is as long as it can be from where it begins.
+// sides, or in none. It is as long as it can be: one in none only from where it
+// was asked for.
 type udeltaStretch struct {
 	element int            // -1 if there is none
 	in      reference.Copy // in bytes of the element
@@ -80,44 +117,28 @@ type udeltaStretch struct {
 
 func (s *udeltaStretch) to() int64 { return s.from + s.length }
 
-// stretch gives the stretch of op that begins from bytes into it.
+// stretch gives the stretch of op that has the byte from bytes into it.
 func (r *udeltaRegion) stretch(op udeltaOp, from int64) udeltaStretch {
 	at, old, left := op.new+from, op.old+from, op.length-from
 	s := udeltaStretch{element: -1, from: from, length: left}
-	i := sort.Search(len(r.runs), func(i int) bool { return r.runs[i].end() > at })
-	if i == len(r.runs) {
+	to, none := runAt(r.runs, at)
+	if none > 0 {
+		s.length = min(left, none)
 		return s
 	}
-	run := r.runs[i]
-	if run.at > at {
-		s.length = min(left, run.at-at)
+	s.length = min(left, to.end()-at)
+	e := &r.elements[to.element]
+	in, none := runAt(e.runs, old)
+	if none > 0 {
+		s.length = min(s.length, none)
 		return s
 	}
-	s.length = min(left, run.end()-at)
-	inside, length, ok := r.elements[run.element].inOld(old)
-	s.length = min(s.length, length)
-	if ok {
-		s.element = run.element
-		s.in = reference.Copy{Old: inside, New: run.inside + at - run.at, Length: s.length}
-	}
+	back := min(from, at-to.at, old-in.at)
+	s.from -= back
+	s.length = back + min(s.length, in.end()-old)
+	s.element = to.element
+	s.in = reference.Copy{Old: in.inside + old - in.at - back, New: to.inside + at - to.at - back, Length: s.length}
 	return s
-}
-
-// inOld gives where in the element the byte at a place of old is, and for how
-// many bytes that holds; or for how many it is not in the element.
-func (e *udeltaElement) inOld(at int64) (inside, length int64, ok bool) {
-	length = maxUdeltaFile
-	for _, x := range e.old {
-		switch {
-		case x.at == hole || at >= x.end():
-		case at >= x.at:
-			return inside + at - x.at, x.end() - at, true
-		default:
-			length = min(length, x.at-at)
-		}
-		inside += x.length
-	}
-	return 0, length, false
 }
 
 // copies gives all copies inside an element, in order of new.

@@ -156,12 +156,9 @@ func (x *udeltaExec) startReferences() {
 func (x *udeltaExec) foretold(ctx context.Context, c udeltaClip) error {
 	from := c.old - c.whole.old
 	to := from + int64(c.length)
-	for at := int64(0); at < to; {
+	for at := from; at < to; {
 		s := x.f.region.stretch(c.whole, at)
 		at = s.to()
-		if at <= from {
-			continue
-		}
 		begin, end := max(s.from, from), min(at, to)
 		if s.element < 0 {
 			if err := x.copy(ctx, c.whole.old+begin, end-begin); err != nil {

@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/updraft-ota/updraft/delta/internal/coder"
 	"github.com/updraft-ota/updraft/delta/internal/match"
+	"github.com/updraft-ota/updraft/delta/internal/reference"
+	"github.com/updraft-ota/updraft/internal/sample"
 )
 
 const formatPage = "../docs/delta-format.md"
@@ -51,18 +54,69 @@ func vectors(t *testing.T) string {
 	}
 	patch := makeInPlacePatch(t, []byte(old), []byte(upd), InPlaceOptions{})
 	writeVector(&page, "The second one in place: one batch of one block.", old, upd, patch)
+	writeElementVector(t, &page)
 	return page.String()
 }
 
 func writeVector(page *strings.Builder, what, old, upd string, patch []byte) {
-	fmt.Fprintf(page, "\n%s\n\n```\nold   %q\nnew   %q\npatch ", what, old, upd)
-	for i, c := range patch {
-		if i > 0 && i%48 == 0 {
-			page.WriteString("\n      ")
-		}
-		fmt.Fprintf(page, "%02x", c)
+	fmt.Fprintf(page, "\n%s\n\n```\nold   %q\nnew   %q\npatch %s\n```\n", what, old, upd, hexLines(patch))
+}
+
+func hexLines(b []byte) string {
+	var lines []string
+	for part := range slices.Chunk(b, 48) {
+		lines = append(lines, hex.EncodeToString(part))
 	}
-	page.WriteString("\n```\n")
+	return strings.Join(lines, "\n      ")
+}
+
+// writeElementVector writes one in which old and new are programs. The copies
+// are cut by the end of a frame, in which case references are learned anew.
+func writeElementVector(t *testing.T, page *strings.Builder) {
+	old, upd := sample.Program(5, 3), sample.Program(5, 1)
+	copies, err := match.Find(t.Context(), old, upd, match.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	m := &udeltaMaker{old: old, new: upd, dst: &out, copies: copies,
+		level: udeltaLevel{coder: coder.Default, caps: udeltaCaps{Coded: 10, Raw: 9, Known: 10, Output: 8}}}
+	m.level.whole = m.level.caps
+	m.sums()()
+	var pair twins
+	for b, x := range map[*[]byte]**executable{&old: &pair.old, &upd: &pair.new} {
+		size := int64(len(*b))
+		e, ok := reference.Parse(bytes.NewReader(*b), size)
+		if !ok {
+			t.Fatal("a sample is no program")
+		}
+		*x = &executable{extents: []extent{{0, size}}, size: size, parsed: e}
+	}
+	if !m.cutRegions([]*twins{&pair}) {
+		t.Fatal("no region was made")
+	}
+	if err := m.patch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(page, "\nA region of two frames with one element, a program for x86-64 without sections. Old and new are hexadecimal too.\n\n```\nold   %s\nnew   %s\npatch %s\n```\n",
+		hexLines(old), hexLines(upd), hexLines(out.Bytes()))
+}
+
+// vectorBytes reads one file of a test vector: text in quotes, or hexadecimal.
+func vectorBytes(t *testing.T, s string) []byte {
+	t.Helper()
+	if strings.HasPrefix(s, "\"") {
+		text, err := strconv.Unquote(strings.TrimSpace(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []byte(text)
+	}
+	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // TestFormatVectors applies the patches of the specification.
@@ -78,37 +132,27 @@ func TestFormatVectors(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	blocks := regexp.MustCompile("(?s)```\nold +(\"[^\n]*)\nnew +(\"[^\n]*)\npatch ([0-9a-f \n]+)```").FindAllStringSubmatch(string(page), -1)
-	if len(blocks) != 4 {
-		t.Fatalf("%d test vectors, want 4", len(blocks))
+	blocks := regexp.MustCompile("```\nold +(\"[^\n]*\n|[0-9a-f \n]+)new +(\"[^\n]*\n|[0-9a-f \n]+)patch ([0-9a-f \n]+)```").FindAllStringSubmatch(string(page), -1)
+	if len(blocks) != 5 {
+		t.Fatalf("%d test vectors, want 5", len(blocks))
 	}
+	const inPlace, element = 3, 4
 	for i, b := range blocks {
-		old, err := strconv.Unquote(b[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		upd, err := strconv.Unquote(b[2])
-		if err != nil {
-			t.Fatal(err)
-		}
-		patch, err := hex.DecodeString(strings.Join(strings.Fields(b[3]), ""))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if i == 3 {
-			d := slot(t, []byte(old))
-			if err := update(t, d, patch, Limits{Size: int64(len(upd))}); err != nil || string(image(t, d, len(upd))) != upd {
+		old, upd, patch := vectorBytes(t, b[1]), vectorBytes(t, b[2]), vectorBytes(t, b[3])
+		if i == inPlace {
+			d := slot(t, old)
+			if err := update(t, d, patch, Limits{Size: int64(len(upd))}); err != nil || !bytes.Equal(image(t, d, len(upd)), upd) {
 				t.Errorf("vector %d: %v, or a wrong image", i, err)
 			}
 			continue
 		}
-		got, err := apply(t.Context(), lookup(t, "udelta"), []byte(old), patch, Limits{Size: int64(len(upd))})
-		if err != nil || string(got) != upd {
+		got, err := apply(t.Context(), lookup(t, "udelta"), old, patch, Limits{Size: int64(len(upd))})
+		if err != nil || !bytes.Equal(got, upd) {
 			t.Errorf("vector %d: %q, %v, want %q", i, got, err, upd)
 		}
 		info, err := Inspect(bytes.NewReader(patch))
-		if err != nil || info.Frames != int64(i) {
-			t.Errorf("vector %d: %d frames, %v, want %d", i, info.Frames, err, i)
+		if err != nil || info.Frames != int64([]int{0, 1, 2, inPlace: 1, element: 3}[i]) || info.Elements != int64([]int{element: 1}[i]) {
+			t.Errorf("vector %d: %+v, %v", i, info, err)
 		}
 	}
 }

@@ -139,11 +139,9 @@ func (p *udeltaPlanner) insideRegion(to int64) {
 func (p *udeltaPlanner) foretold(c udeltaClip) bool {
 	from := c.old - c.whole.old
 	to := from + int64(c.length)
-	for at := int64(0); at < to; {
+	for at := from; at < to; {
 		s := p.region.stretch(c.whole, at)
-		if at = s.to(); at <= from {
-			continue
-		}
+		at = s.to()
 		if !p.stretch(c.whole, s, max(s.from, from), min(at, to)) {
 			return false
 		}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/updraft-ota/updraft/delta/internal/coder"
 	"github.com/updraft-ota/updraft/delta/internal/match"
@@ -193,6 +194,9 @@ func TestElementsHostile(t *testing.T) {
 		{"new extents overlap", retable(func(r *udeltaRegion) {
 			r.elements[0].new = []extent{{0, 5000}, {4000, 1000}}
 		}), "two elements have byte 4000"},
+		{"old extents overlap", retable(func(r *udeltaRegion) {
+			r.elements[0].old = []extent{{0, int64(len(old))}, {100, 1}}
+		}), "an element has byte 100 of the old file twice"},
 		{"no executable", retable(func(r *udeltaRegion) { r.elements[0].old = []extent{{200, 5000}} }), "no executable that is understood"},
 		{"bad layout", retable(func(r *udeltaRegion) { r.elements[0].layout = []byte{0xFF} }), "layout"},
 		{"old in two extents", retable(func(r *udeltaRegion) {
@@ -212,6 +216,94 @@ func TestElementsHostile(t *testing.T) {
 				t.Errorf("error %v, want ErrCorrupt and %q", err, tt.says)
 			}
 		})
+	}
+}
+
+// TestStretches asks for stretches at any place of a copy: they are those of a
+// walk from its start.
+func TestStretches(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	for range 200 {
+		// extents that do not overlap, some of which touch, in any order
+		extents := func() (all []extent) {
+			for at := int64(0); at < 400; {
+				at += rnd.Int64N(3) * rnd.Int64N(20)
+				n := 1 + rnd.Int64N(40)
+				all = append(all, extent{at, n})
+				if rnd.IntN(4) == 0 {
+					all = append(all, extent{hole, 1 + rnd.Int64N(9)})
+				}
+				at += n
+			}
+			rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+			return all
+		}
+		upd := extents()
+		cut := rnd.IntN(len(upd))
+		r := &udeltaRegion{output: 600, oldSize: 600, elements: []udeltaElement{{old: extents(), new: upd[:cut]}, {old: extents(), new: upd[cut:]}}}
+		if err := r.sortRuns(); err != nil {
+			t.Fatal(err)
+		}
+		op := udeltaOp{length: 400 + rnd.Int64N(100), new: rnd.Int64N(100), old: rnd.Int64N(100)}
+		for at := int64(0); at < op.length; {
+			whole := r.stretch(op, at)
+			if whole.from != at || whole.length <= 0 || whole.to() > op.length || whole.element >= 0 && whole.in.Length != whole.length {
+				t.Fatalf("%+v at %d of %d", whole, at, op.length)
+			}
+			for from := at; from < whole.to(); from++ {
+				s := r.stretch(op, from)
+				if s.element >= 0 && s != whole || s.element != whole.element || s.to() != whole.to() {
+					t.Fatalf("%+v from %d, %+v from %d", s, from, whole, at)
+				}
+				for i, e := range r.elements {
+					a, inOld := placeIn(e.old, op.old+from)
+					b, inNew := placeIn(e.new, op.new+from)
+					if (inOld && inNew) != (s.element == i) {
+						t.Fatalf("element %d has byte %d: %v and %v, stretch of element %d", i, from, inOld, inNew, s.element)
+					}
+					if s.element == i && (s.in.Old+from-s.from != a || s.in.New+from-s.from != b) {
+						t.Fatalf("byte %d: %+v, want it at %d and %d", from, s, a, b)
+					}
+				}
+			}
+			at = whole.to()
+		}
+	}
+}
+
+// placeIn is where in a file that lies in extents a byte is.
+func placeIn(all []extent, at int64) (inside int64, ok bool) {
+	for _, x := range all {
+		if x.at != hole && at >= x.at && at < x.end() {
+			return inside + at - x.at, true
+		}
+		inside += x.length
+	}
+	return 0, false
+}
+
+// TestStretchesOfManyExtents has a copy go through as many extents as there can
+// be, and many frames begin near its end.
+func TestStretchesOfManyExtents(t *testing.T) {
+	const extents = maxRegionExtents - 1
+	r := &udeltaRegion{output: 2 * extents, oldSize: 2 * extents, elements: []udeltaElement{{new: []extent{{0, 2 * extents}}}}}
+	for i := range int64(extents) {
+		r.elements[0].old = append(r.elements[0].old, extent{2 * i, 1})
+	}
+	if err := r.sortRuns(); err != nil {
+		t.Fatal(err)
+	}
+	op := udeltaOp{length: 2 * extents}
+	began := time.Now()
+	x := &udeltaExec{f: &udeltaFrame{region: r}, old: bytes.NewReader(make([]byte, 2*extents)), oldSize: 2 * extents, window: make([]byte, udeltaWindow), until: maxUdeltaFile}
+	for range 1000 {
+		x.written = 0
+		if err := x.foretold(t.Context(), udeltaClip{length: 1, old: op.length - 1, whole: op}); err != nil || x.written != 1 {
+			t.Fatal(x.written, err)
+		}
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("1000 frames of one byte took %v", took)
 	}
 }
 

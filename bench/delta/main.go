@@ -19,13 +19,13 @@ import (
 
 // options are the flags.
 type options struct {
-	corpus, work, results, docs string
-	pairs, peers                string
-	rounds                      int
-	cold, interop, report       bool
-	time                        time.Duration
-	memory                      int64 // GiB
-	programs                    programs
+	corpus, work, results, docs  string
+	pairs, peers                 string
+	rounds                       int
+	cold, interop, pipes, report bool
+	time                         time.Duration
+	memory                       int64 // GiB
+	programs                     programs
 }
 
 func main() {
@@ -59,6 +59,12 @@ func run(args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if o.pipes {
+		if pairs, err = choose(pairs, o.pairs, func(p pair) string { return p.Name }); err != nil {
+			return err
+		}
+		return o.pipe(ctx, pairs, os.Stdout)
+	}
 	return o.measure(ctx, pairs, known, os.Stdout)
 }
 
@@ -85,6 +91,7 @@ func parseOptions(args []string) (options, error) {
 	f.IntVar(&o.rounds, "n", 1, "rounds; figures are medians")
 	f.BoolVar(&o.cold, "cold", false, "apply once more with the page cache dropped (takes root)")
 	f.BoolVar(&o.interop, "interop", false, "instead, let programs apply each other's formats")
+	f.BoolVar(&o.pipes, "pipe", false, "instead, apply patches that come over slow lines")
 	f.BoolVar(&o.report, "report", false, "instead, write the page and the picture from the results")
 	f.DurationVar(&o.time, "time", 30*time.Minute, "limit for one command")
 	f.Int64Var(&o.memory, "memory", 20, "limit for one command, GiB of address space")

@@ -159,6 +159,10 @@ func (w *placeWork) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, journal.close()) }()
 	done := w.p.busy("updating " + a.old)
+	w.image.goesOn = func() {
+		done()
+		w.p.say("going on with %s", a.old)
+	}
 	size, err := delta.ApplyInPlace(ctx, w.image, journal, w.in.section, w.limits)
 	if err == nil && w.image.plain {
 		err = w.cut(size)
@@ -182,7 +186,7 @@ func (w *placeWork) open(fsys disk.FS) (lock *disk.Held, err error) {
 	if err != nil {
 		return nil, inputError(err)
 	}
-	w.image = &placeImage{plain: stat.Mode().IsRegular(), synced: w.synced, goesOn: func() { w.p.say("going on with %s", name) }}
+	w.image = &placeImage{plain: stat.Mode().IsRegular(), synced: w.synced}
 	flag := os.O_RDWR
 	switch {
 	case w.image.plain:

@@ -250,6 +250,7 @@ func TestJournalOwner(t *testing.T) {
 		{"zeros", make([]byte, need), true, true},
 		{"the note of a lock alone", note(mine)[:100], true, true},
 		{"mine", append(note(mine), "pieces"...), false, true},
+		{"mine, without the note of a lock", append(make([]byte, positionPage), note(mine)[positionPage:]...), false, true},
 		{"of another", note(other), false, false},
 		{"of another that is over", append(note(over), "pieces"...), true, true},
 		{"a start that was cut short", flipped, true, true},

@@ -103,7 +103,7 @@ func (j *journalFile) read(in *io.SectionReader, need int64) (unused bool, err e
 	var is journalOwner
 	noted := bytes.HasPrefix(head, []byte(lockNote))
 	switch {
-	case noted && readSlot(head[positionPage:], journalMagic, &is):
+	case readSlot(head[positionPage:], journalMagic, &is):
 		if !is.Done && is != j.owner {
 			return false, usagef("--journal %s: it belongs to the update of %s from %s to %s, which may not be over: end that one first with the same command, or name another journal",
 				j.name, agent.Printable(is.File), short(is.Old), short(is.New))

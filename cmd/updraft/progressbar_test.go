@@ -262,7 +262,7 @@ func TestFirstUpdateOnATerminal(t *testing.T) {
 	}{
 		{"run", "xterm", commands[0], true, `run to-2 accepted: gateway
 write: begin
-image: zstd delta of \d+ bytes instead of the full image of \d+, from rootfs@a
+image: udelta delta of \d+ bytes instead of the full image of \d+, from rootfs@a
 write: done in \S+
 prove: begin
 prove: restart armed: forward

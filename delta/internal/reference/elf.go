@@ -80,6 +80,7 @@ type Element struct {
 	got      section // of 32-bit arm: addresses that code takes by their index
 	isImage  bool    // a PE file
 	tables   imageTables
+	claimed  int64 // bytes that sections have, all together
 
 	// symbolStart has, in a relocatable file, for each symbol that stands for
 	// a section where that section begins, else 0.
@@ -215,10 +216,22 @@ func (e *Element) parseSection(b []byte) section {
 	switch {
 	case s.kind == sectionNoBits:
 		s.size = int64(min(length, maxSize))
-	case off <= uint64(e.size) && length <= uint64(e.size)-off:
+	case off <= uint64(e.size) && length <= uint64(e.size)-off && e.claim(int64(length)):
 		s.off, s.size = int64(off), int64(length)
 	}
 	return s
+}
+
+// claim says whether a section may have so many bytes of the file. Sections do
+// not overlap, so all of them together have no more than it; one that comes on
+// top has none, or a hostile file would have the same bytes read thousands of
+// times.
+func (e *Element) claim(n int64) bool {
+	if n > e.size-e.claimed {
+		return false
+	}
+	e.claimed += n
+	return true
 }
 
 // nameAt is the string at off, shortened to what any known name needs.

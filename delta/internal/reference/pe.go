@@ -72,7 +72,7 @@ func (e *Element) addImageSection(b []byte, base uint64) {
 		file: uint64(little.Uint32(b[16:])), mem: uint64(little.Uint32(b[8:])),
 	}
 	s.file = min(s.file, s.mem)
-	if s.off == 0 || !s.valid(e.size) {
+	if s.off == 0 || !s.valid(e.size) || !e.claim(int64(s.file)) {
 		return
 	}
 	n := bytes.IndexByte(append(b[:8:8], 0), 0)

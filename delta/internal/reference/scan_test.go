@@ -3,6 +3,7 @@ package reference
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -262,4 +263,66 @@ func FuzzParse(f *testing.F) {
 			end = g.hi
 		}
 	})
+}
+
+// countedReader counts the bytes that are read.
+type countedReader struct {
+	io.ReaderAt
+	n int64
+}
+
+func (c *countedReader) ReadAt(p []byte, at int64) (int, error) {
+	c.n += int64(len(p))
+	return c.ReaderAt.ReadAt(p, at)
+}
+
+// TestParseReadsSectionsOnce has a thousand sections of records that are all the
+// same bytes of the file.
+func TestParseReadsSectionsOnce(t *testing.T) {
+	const size, count, names = 1 << 20, 1000, 120 + 64*1000
+	for _, name := range []string{".eh_frame", ".BTF", ".data"} {
+		b := make([]byte, size)
+		copy(b, "\x7fELF\x02\x01\x01")
+		little.PutUint16(b[16:], elfFixed)
+		little.PutUint16(b[18:], machineX86)
+		little.PutUint64(b[32:], 64)
+		little.PutUint64(b[40:], 120)
+		for i, v := range []uint16{56, 1, 64, count, 0} {
+			little.PutUint16(b[54+2*i:], v)
+		}
+		little.PutUint32(b[64:], loadSegment)
+		little.PutUint64(b[64+16:], 1<<22)
+		little.PutUint64(b[64+32:], size)
+		little.PutUint64(b[64+40:], size)
+		copy(b[names+1:], name)
+		records := b[names+64:]
+		for i := range count {
+			h := b[120+64*i:]
+			off := len(b) - len(records)
+			length := len(records)
+			if i == 0 {
+				off, length = names, 64
+			}
+			little.PutUint32(h, 1)
+			little.PutUint64(h[8:], sectionLoaded|sectionWritable)
+			little.PutUint64(h[24:], uint64(off))
+			little.PutUint64(h[32:], uint64(length))
+		}
+		for at := 0; at < len(records); at += 16 {
+			records[at] = 12
+		}
+		if name == ".BTF" {
+			clear(records)
+			little.PutUint16(records, 0xEB9F)
+			little.PutUint32(records[4:], 24)
+			little.PutUint32(records[12:], uint32(len(records)-24))
+		}
+		r := &countedReader{ReaderAt: bytes.NewReader(b)}
+		if _, ok := Parse(r, size); !ok {
+			t.Errorf("%s: not parsed", name)
+		}
+		if r.n > 4*size {
+			t.Errorf("%s: %d bytes of a file of %d were read", name, r.n, size)
+		}
+	}
 }
