@@ -20,7 +20,7 @@ type Patch struct {
 	// Base is what the patch starts from: a target such as rootfs@active, or a
 	// file in a directory such as app@active/bin/server.
 	Base string `yaml:"base,target,required"`
-	// Format is the format of the patch. The default is zstd.
+	// Format is the format of the patch. The default is udelta.
 	Format string `yaml:"format"`
 	// BaseSize is how many bytes of the base the patch starts from. The
 	// default is all that the target is stamped with.
@@ -60,7 +60,7 @@ func (p *Patch) Check(report func(field, text string)) {
 	}
 }
 
-func (p *Patch) format() string { return cmp.Or(p.Format, "zstd") }
+func (p *Patch) format() string { return cmp.Or(p.Format, "udelta") }
 
 // Filter gives the new artifact as a source.
 func (p *Patch) Filter(ctx context.Context, t *engine.Task, in []engine.Source) (engine.Source, error) {

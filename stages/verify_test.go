@@ -93,7 +93,7 @@ func TestVerify(t *testing.T) {
 func TestPatch(t *testing.T) {
 	base := fill(1<<20, 3)
 	body := append(bytes.Clone(base[:700_000]), fill(100_000, 4)...)
-	patch := makePatch(t, "zstd", base, body)
+	patch, other := makePatch(t, "udelta", base, body), makePatch(t, "zstd", base, body)
 	for _, tt := range []struct {
 		name  string
 		patch Patch
@@ -101,7 +101,8 @@ func TestPatch(t *testing.T) {
 		none  bool // no trust wanted
 		code  string
 	}{
-		{"all is said", Patch{Base: "rootfs@active", Format: "zstd", BaseSize: 1 << 20, BaseSHA256: hexOf(base), Size: 800_000, SHA256: hexOf(body)}, patch, false, ""},
+		{"all is said", Patch{Base: "rootfs@active", Format: "zstd", BaseSize: 1 << 20, BaseSHA256: hexOf(base), Size: 800_000, SHA256: hexOf(body)}, other, false, ""},
+		{"another format", Patch{Base: "rootfs@a", SHA256: hexOf(body)}, other, false, "delta"},
 		{"as little as possible", Patch{Base: "rootfs@a", SHA256: hexOf(body)}, patch, false, ""},
 		{"nothing is trusted", Patch{Base: "rootfs@a"}, patch, true, ""},
 		{"no digest", Patch{Base: "rootfs@a"}, patch, false, "untrusted"},
