@@ -132,8 +132,10 @@ type Limits struct {
 	// [Format.Streams] use it.
 	Frame func(patchOffset int64)
 	// Kept is called, if not nil, after a section was read that begins at
-	// patchOffset and that positions name as their Map from then on, until
-	// the next such call. It comes from the same goroutine.
+	// patchOffset and that positions may name as their Map from then on. The
+	// patch is read some sections ahead of what was given out: for a while,
+	// positions still name the ones before it. It comes from the same
+	// goroutine.
 	Kept func(patchOffset int64)
 }
 

@@ -107,7 +107,7 @@ func (s *flow) resumed(was *flowState) (io.Reader, error) {
 	if was.MapUp == nil || was.MapUp.Offset != was.Map.At {
 		return nil, staleState(errors.New("no state of the patch's map"))
 	}
-	s.patch.kept = *was.MapUp
+	s.patch.maps = []engine.State{*was.MapUp}
 	in, err := s.p.patch.Open(s.ctx, *was.MapUp)
 	if err != nil {
 		return nil, err
@@ -196,7 +196,7 @@ type sections struct {
 
 	mu     sync.Mutex
 	states []engine.State // by offset
-	kept   engine.State   // at the start of the last map
+	maps   []engine.State // at the starts of the last maps, by offset
 	err    error
 }
 
@@ -244,19 +244,23 @@ func (s *sections) begins(int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err = errors.Join(s.err, err)
-	s.states = append(s.states, state)
-	if len(s.states) > keptSections {
-		s.states = s.states[1:]
-	}
+	s.states = lastSections(s.states, state)
 }
 
-// keeps notes that the section there is asked for until there is another such.
+// lastSections appends a state and leaves out those before the last few.
+func lastSections(all []engine.State, state engine.State) []engine.State {
+	all = append(all, state)
+	return all[max(0, len(all)-keptSections):]
+}
+
+// keeps notes that the section there is a map, which is asked for as long as
+// the output is in its region. The reader may have come to the next ones by then.
 func (s *sections) keeps(offset int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, state := range s.states {
 		if state.Offset == offset {
-			s.kept = state
+			s.maps = lastSections(s.maps, state)
 		}
 	}
 }
@@ -265,9 +269,11 @@ func (s *sections) keeps(offset int64) {
 func (s *sections) at(offset int64) (engine.State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, state := range append([]engine.State{s.kept}, s.states...) {
-		if state.Offset == offset {
-			return state, s.err
+	for _, states := range [][]engine.State{s.maps, s.states} {
+		for _, state := range states {
+			if state.Offset == offset {
+				return state, s.err
+			}
 		}
 	}
 	return engine.State{}, errors.Join(fmt.Errorf("mark delta: no section begins at byte %d of the patch", offset), s.err)

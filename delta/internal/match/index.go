@@ -128,7 +128,7 @@ func (p *picker) few(b []byte, lo, n, many int) []int32 {
 	}
 	r, chosen := p.radius, 0
 	p.rank(b, lo, n, end)
-	most := int64(math.MaxInt64 / many)
+	most := math.MaxInt64 / int64(many)
 	for i, v := range p.ranks[r : r+n] {
 		if v < most && !anyBelow(p.ranks[i:i+2*r+1], v) {
 			p.places[chosen] = int32(i)
