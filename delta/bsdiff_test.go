@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -54,12 +55,17 @@ func TestBsdiffPrograms(t *testing.T) {
 				t.Errorf("bspatch gave %d bytes, want the %d of new", len(got), len(tt.upd))
 			}
 		})
-		for format, args := range map[string][]string{
-			"bsdiff": {"bsdiff", path("old"), path("new"), path("patch")},
-			"vcdiff": {"xdelta3", "-e", "-f", "-S", "none", "-s", path("old"), path("new"), path("patch")},
-			"zstd":   {"zstd", "-19", "-q", "-f", "--patch-from=" + path("old"), path("new"), "-o", path("patch")},
+		for _, made := range []struct {
+			format, name string
+			args         []string
+		}{
+			{"bsdiff", "bsdiff", []string{"bsdiff", path("old"), path("new"), path("patch")}},
+			{"vcdiff", "xdelta3", []string{"xdelta3", "-e", "-f", "-s", path("old"), path("new"), path("patch")}},
+			{"vcdiff", "xdelta3 -S none", []string{"xdelta3", "-e", "-f", "-S", "none", "-s", path("old"), path("new"), path("patch")}},
+			{"zstd", "zstd", []string{"zstd", "-19", "-q", "-f", "--patch-from=" + path("old"), path("new"), "-o", path("patch")}},
 		} {
-			t.Run(tt.name+"/from "+args[0], func(t *testing.T) {
+			format, args := made.format, made.args
+			t.Run(tt.name+"/from "+made.name, func(t *testing.T) {
 				run(t, look(t, args[0]), args[1:]...)
 				patch := readFile(t, dir, "patch")
 				for _, size := range []int64{int64(len(tt.upd)), AnySize} {
@@ -117,6 +123,26 @@ func TestForeignErrors(t *testing.T) {
 
 // TestBsdiffNeed holds all that applying ever allocates, garbage included, to
 // what Need says.
+// TestVcdiffNeed holds [Format.Need] to several windows of which nothing is in
+// the old file and nothing can be compressed.
+func TestVcdiffNeed(t *testing.T) {
+	program := look(t, "xdelta3")
+	dir := t.TempDir()
+	r := rand.New(rand.NewPCG(1, 2))
+	upd := make([]byte, 17<<20)
+	for i := range upd {
+		upd[i] = byte(r.UintN(256))
+	}
+	writeFile(t, filepath.Join(dir, "new"), upd)
+	f := lookup(t, "vcdiff")
+	need := f.Need(0, int64(len(upd)))
+	run(t, program, "-e", "-f", "-1", "-A", "-f", filepath.Join(dir, "new"), filepath.Join(dir, "patch"))
+	got, err := apply(t.Context(), f, nil, readFile(t, dir, "patch"), Limits{Size: int64(len(upd)), Memory: need})
+	if err != nil || !bytes.Equal(got, upd) {
+		t.Errorf("with the %d bytes that it needs: got %d bytes, %v", need, len(got), err)
+	}
+}
+
 func TestBsdiffNeed(t *testing.T) {
 	old, upd := pair(3 << 20)
 	f := lookup(t, "bsdiff")

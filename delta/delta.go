@@ -72,14 +72,15 @@
 //
 // # Format vcdiff
 //
-// RFC 3284, to be applied only. Read is what xdelta3 writes with -S none and
-// what open-vcdiff writes, checksums and interleaving included. Windows of
-// the new file are held in memory, each with its part of the patch. Secondary
-// compression, code tables of the patch's own and copies from earlier windows
-// of the new file are [errors.ErrUnsupported]. Where the patch has checksums
-// of its windows, they tell a patch that is damaged or made from another old
-// file. Nothing tells a patch that ends early between two windows but
-// [Limits.Size].
+// RFC 3284, to be applied only. Read is what xdelta3 writes, with its usual
+// secondary compression LZMA or with none, and what open-vcdiff writes,
+// checksums and interleaving included. Windows of the new file are held in
+// memory, each with its part of the patch, as it is compressed and as it is
+// not. Other secondary compression (xdelta3 -S djw and -S fgk), code tables of
+// the patch's own and copies from earlier windows of the new file are
+// [errors.ErrUnsupported]. Where the patch has checksums of its windows, they
+// tell a patch that is damaged or made from another old file. Nothing tells a
+// patch that ends early between two windows but [Limits.Size].
 package delta
 
 import (

@@ -479,7 +479,7 @@ func (m *udeltaMaker) tables(sizes map[sizedElement]int64) (uint8, bool) {
 				if at = s.to(); s.element < 0 {
 					continue
 				}
-				if _, err := x.find(r, s.element); err != nil {
+				if _, err := x.find(r, s.element, op.new+s.from); err != nil {
 					return 0, false
 				}
 			}

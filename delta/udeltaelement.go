@@ -141,24 +141,33 @@ func (r *udeltaRegion) stretch(op udeltaOp, from int64) udeltaStretch {
 	return s
 }
 
-// copies gives all copies inside an element, in order of new.
-func (r *udeltaRegion) copies(element int) iter.Seq[reference.Copy] {
-	return func(yield func(reference.Copy) bool) {
-		from, to := int64(maxUdeltaFile), int64(0)
-		for _, x := range r.elements[element].new {
-			if x.at != hole {
-				from, to = min(from, x.at), max(to, x.end())
-			}
+// around gives the copies of the region that have a byte between the first and
+// the last one of an element in new.
+func (r *udeltaRegion) around(element int) iter.Seq[udeltaOp] {
+	from, to := int64(maxUdeltaFile), int64(0)
+	for _, x := range r.elements[element].new {
+		if x.at != hole {
+			from, to = min(from, x.at), max(to, x.end())
 		}
+	}
+	return func(yield func(udeltaOp) bool) {
 		ops := r.opsAt(from)
 		for {
 			op, err := ops.next()
 			if err != nil || op.length == 0 || op.new >= to {
 				return // index has found all errors
 			}
-			if op.new+op.length <= from {
-				continue
+			if op.new+op.length > from && !yield(op) {
+				return
 			}
+		}
+	}
+}
+
+// copies gives all copies inside an element, in order of new.
+func (r *udeltaRegion) copies(element int) iter.Seq[reference.Copy] {
+	return func(yield func(reference.Copy) bool) {
+		for op := range r.around(element) {
 			for at := int64(0); at < op.length; {
 				s := r.stretch(op, at)
 				if s.element == element && !yield(s.in) {
@@ -204,10 +213,14 @@ func (r *extentReader) ReadAt(p []byte, at int64) (n int, err error) {
 const (
 	openElements = 4 // at a time
 	// workFactor is how many bytes of elements may be opened for each byte of
-	// old and new: opening one reads parts of it.
+	// old and new: opening one reads parts of it. Of new counts what is made,
+	// and workAhead more, because its size is only what the patch says.
 	workFactor = 4
-	// elementCost is what opening any element counts at the least.
+	workAhead  = 64 << 20
+	// elementCost is what opening any element counts at the least, copyCost
+	// what it counts for each copy that has to be looked at.
 	elementCost = 4 << 10
+	copyCost    = 16
 )
 
 // openElement is an element with all that its references need.
@@ -253,22 +266,24 @@ type elements struct {
 	all    []*openElement
 	inUse  *openElement
 	clock  int64
-	work   int64 // bytes of elements that may still be opened
+	header *udeltaHeader
+	work   int64 // bytes of elements that were opened
 	limit  int64 // memory of all that are open
 	most   int64 // memory that was in use at a time
 }
 
 func newElements(h *udeltaHeader, old io.ReaderAt) *elements {
 	open := func(r *udeltaRegion, element int) (*openElement, error) { return r.open(element, old) }
-	return &elements{open: open, copier: reference.NewCopier(), work: workFactor * (h.oldSize + h.newSize), limit: 1 << h.caps.Tables}
+	return &elements{open: open, copier: reference.NewCopier(), header: h, limit: 1 << h.caps.Tables}
 }
 
-// use makes an element the one that copies are about.
-func (x *elements) use(r *udeltaRegion, element int) error {
+// use makes an element the one that copies are about. The stretch that needs it
+// begins at a place in new.
+func (x *elements) use(r *udeltaRegion, element int, at int64) error {
 	if o := x.inUse; o != nil && o.region == r && o.element == element {
 		return nil
 	}
-	o, err := x.find(r, element)
+	o, err := x.find(r, element, at)
 	if err != nil {
 		return err
 	}
@@ -276,8 +291,17 @@ func (x *elements) use(r *udeltaRegion, element int) error {
 	return nil
 }
 
+// spend counts the opening of an element. It is false if that is too much.
+func (x *elements) spend(r *udeltaRegion, element int, at int64) bool {
+	x.work += max(r.elements[element].oldSize(), elementCost)
+	for range r.around(element) {
+		x.work += copyCost
+	}
+	return x.work/workFactor <= x.header.oldSize+min(x.header.newSize, at+workAhead)
+}
+
 // find gives an element that is open, opening it if need be.
-func (x *elements) find(r *udeltaRegion, element int) (*openElement, error) {
+func (x *elements) find(r *udeltaRegion, element int, at int64) (*openElement, error) {
 	x.clock++
 	for _, o := range x.all {
 		if o.region == r && o.element == element {
@@ -291,7 +315,7 @@ func (x *elements) find(r *udeltaRegion, element int) (*openElement, error) {
 		x.all = slices.DeleteFunc(x.all, func(o *openElement) bool { return o == last })
 	}
 	x.inUse = nil
-	if x.work -= max(r.elements[element].oldSize(), elementCost); x.work < 0 {
+	if !x.spend(r, element, at) {
 		return nil, errors.New("elements are opened more often than the files are large")
 	}
 	o, err := x.open(r, element)

@@ -166,7 +166,7 @@ func (x *udeltaExec) foretold(ctx context.Context, c udeltaClip) error {
 			}
 			continue
 		}
-		if err := x.inside.use(x.f.region, s.element); err != nil {
+		if err := x.inside.use(x.f.region, s.element, c.whole.new+s.from); err != nil {
 			return x.explain(err)
 		}
 		for begin < end {

@@ -6,6 +6,9 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"regexp"
 	"slices"
@@ -98,7 +101,7 @@ func writeElementVector(t *testing.T, page *strings.Builder) {
 	if err := m.patch(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(page, "\nA region of two frames with one element, a program for x86-64 without sections. Old and new are hexadecimal too.\n\n```\nold   %s\nnew   %s\npatch %s\n```\n",
+	fmt.Fprintf(page, "\nA region of four frames with one element, a program for x86-64 without sections. Old and new are hexadecimal too.\n\n```\nold   %s\nnew   %s\npatch %s\n```\n",
 		hexLines(old), hexLines(upd), hexLines(out.Bytes()))
 }
 
@@ -151,7 +154,7 @@ func TestFormatVectors(t *testing.T) {
 			t.Errorf("vector %d: %q, %v, want %q", i, got, err, upd)
 		}
 		info, err := Inspect(bytes.NewReader(patch))
-		if err != nil || info.Frames != int64([]int{0, 1, 2, inPlace: 1, element: 3}[i]) || info.Elements != int64([]int{element: 1}[i]) {
+		if err != nil || info.Frames != int64([]int{0, 1, 2, inPlace: 1, element: 4}[i]) || info.Elements != int64([]int{element: 1}[i]) {
 			t.Errorf("vector %d: %+v, %v", i, info, err)
 		}
 	}
@@ -182,4 +185,91 @@ func TestFormatPage(t *testing.T) {
 			t.Errorf("no row %q", row)
 		}
 	}
+}
+
+// TestReferencesPage holds the second page's list of kinds and its limits to
+// the code. Where a line of the code is another one, look at the page.
+func TestReferencesPage(t *testing.T) {
+	b, err := os.ReadFile("../docs/delta-references.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(b)
+	f, err := parser.ParseFile(token.NewFileSet(), "internal/reference/reference.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := kindNames(f)
+	if len(kinds) < 40 || kinds[reference.Near32] != "Near32" || kinds[reference.WideSite] != "WideSite" {
+		t.Fatalf("kinds %q", kinds)
+	}
+	for i, name := range kinds {
+		if !strings.Contains(page, fmt.Sprintf("\n| %d | %s | ", i, name)) {
+			t.Errorf("no row for kind %d, %s", i, name)
+		}
+	}
+	for _, tt := range []struct{ file, code, page string }{
+		{"reference.go", "maxSegments = 256\n", "not more than 256 segments"},
+		{"reference.go", "maxSegments = 256\n", "segments of new: at most 256 |"},
+		{"reference.go", "maxSections = 8192\n", "More than 8,192: no element"},
+		{"reference.go", "maxNames    = 256 << 10\n", "min(size, 262,144) bytes"},
+		{"reference.go", "maxRecord   = 64 << 10\n", "At most 65,536 bytes:"},
+		{"reference.go", "\tkinds\n", fmt.Sprintf("Below 2^%d |", len(kinds))},
+		{"copymap.go", "MaxCopies = 256 << 10\n", "at most 262,144"},
+		{"copymap.go", "shortest = 8\n", "those of 8 bytes or more"},
+		{"copymap.go", "pageBits = 12\n", "⌊size / 4096⌋ + 2"},
+		{"scan.go", "restart = 256\n", "a multiple of 256 (from the element's start), so that"},
+		{"scan.go", "lead    = 16\n", "p = max(c - 16, lo)"},
+		{"scan.go", "reach = 16 << 10\n", "more than 16,384 bytes behind"},
+		{"region.go", "markStep = 4096\n", "one for each 4,096 bytes"},
+		{"data.go", "tablePage = 1024\n", "(q rounded down to 1024) - 1024"},
+		{"arm64.go", "pairReach = 48\n", "q = p + 4, … p + 44"},
+		{"arm32.go", "armBlock = 64\n", "judged for each 64 bytes"},
+		{"arm32.go", "poolReach = 65 * armBlock\n", "from 1 to 4,160"},
+		{"arm32.go", "moveReach = 44\n", "if t > 44: no field"},
+		{"riscv.go", "riscvBlock = 256\n", "Blocks begin at places c that are multiples of 256"},
+		{"riscv.go", "riscvLead  = 64\n", "p begins at max(c − 64, lo)"},
+		{"riscv.go", "riscvReach = 48\n", "while q < p + 48"},
+		{"golang.go", "goHeader = 72\n", "At least 72 bytes"},
+		{"golang.go", "goModule = 41 ", "first 41 words"},
+		{"kallsyms.go", "minListed = 1000 ", "if 1000 <= n <= 4194304:"},
+		{"kallsyms.go", "maxListed = 4 << 20\n", "from 1000 to 4194304"},
+		{"kallsyms.go", "maxTries = 16\n", "the first 16 places"},
+		{"pe.go", "imageSections = 96 ", "n = u16(6) ≤ 96"},
+		{"model.go", "cacheBits  = 16\n", "*targets* of 2^16"},
+		{"model.go", "recent     = 12 ", "again[12]"},
+		{"model.go", "states     = 14 ", "first[14][2][2][2][8], second[14], third[14]"},
+		{"model.go", "aroundBits = 13\n", "*around* of 2^13"},
+		{"model.go", "{addresses: {12, 3}, places: {8, 2}, numbers: {5, 0}, lowBits: {12, 3}}", "| bits | 3 | 12 | 3 |"},
+	} {
+		code, err := os.ReadFile("internal/reference/" + tt.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(code), tt.code) {
+			t.Errorf("%s has no line %q any more", tt.file, tt.code)
+		}
+		if !strings.Contains(page, tt.page) {
+			t.Errorf("the page has no %q for %q", tt.page, tt.code)
+		}
+	}
+}
+
+// kindNames lists the constants of the type Kind, in order.
+func kindNames(f *ast.File) (names []string) {
+	for _, d := range f.Decls {
+		g, ok := d.(*ast.GenDecl)
+		if !ok || g.Tok != token.CONST {
+			continue
+		}
+		if first, ok := g.Specs[0].(*ast.ValueSpec).Type.(*ast.Ident); !ok || first.Name != "Kind" {
+			continue
+		}
+		for _, s := range g.Specs {
+			if name := s.(*ast.ValueSpec).Names[0].Name; ast.IsExported(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }

@@ -190,7 +190,7 @@ func (p *udeltaPlanner) reference(dst []byte, s udeltaStretch, skip, newAt int64
 		p.refs = coder.NewEncoder()
 		p.inside.copier.Reset()
 	}
-	err := p.inside.use(p.region, s.element)
+	err := p.inside.use(p.region, s.element, newAt)
 	if err == nil {
 		err = reference.Encode(p.inside.copier, dst, p.m.new[newAt:newAt+s.length], s.in, skip, p.refs)
 	}

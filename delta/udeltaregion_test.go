@@ -326,14 +326,49 @@ func TestElementsWork(t *testing.T) {
 	x := newElements(h, bytes.NewReader(old))
 	opened := 0
 	for i := 0; ; i++ {
-		if err := x.use(r, i%len(r.elements)); err != nil {
+		if err := x.use(r, i%len(r.elements), 0); err != nil {
 			if !strings.Contains(err.Error(), "more often") || opened > 2*workFactor {
 				t.Errorf("after %d elements: %v", opened, err)
 			}
-			return
+			break
 		}
 		if opened++; opened > 100 {
 			t.Fatal("100 elements were opened")
+		}
+	}
+	// What the patch says of new does not count before it is made.
+	x.work, h.newSize = 0, maxUdeltaFile-1
+	most := workFactor * (h.oldSize + 1000 + workAhead)
+	for at := int64(0); at <= most/elementCost; at++ {
+		if !x.spend(r, 0, 1000) {
+			return
+		}
+	}
+	t.Errorf("elements of more than %d bytes may be opened at byte 1000 of new", most)
+}
+
+// TestElementsWorkCopies counts the copies that opening an element looks at,
+// which may be all of a region.
+func TestElementsWorkCopies(t *testing.T) {
+	const copies, size = 1000, 100
+	h := &udeltaHeader{oldSize: size, newSize: copies}
+	r := &udeltaRegion{output: copies, oldSize: size, ops: copies, elements: []udeltaElement{
+		{old: []extent{{0, size}}, new: []extent{{0, 1}, {copies - 1, 1}}},
+		{old: []extent{{0, size}}, new: []extent{{7, 3}}},
+	}}
+	var recent udeltaDiagonal
+	for i := range int64(copies) {
+		r.column[regionGaps] = append(r.column[regionGaps], 0)
+		r.column[regionLengths] = append(r.column[regionLengths], 0)
+		r.column[regionDiagonals] = recent.append(r.column[regionDiagonals], i%size-i)
+	}
+	if err := r.finishMade(); err != nil {
+		t.Fatal(err)
+	}
+	for element, want := range []int64{elementCost + copies*copyCost, elementCost + 3*copyCost} {
+		x := newElements(h, nil)
+		if x.spend(r, element, 0); x.work != want {
+			t.Errorf("opening element %d counts %d, want %d", element, x.work, want)
 		}
 	}
 }

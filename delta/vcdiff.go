@@ -13,11 +13,16 @@ import (
 // told otherwise.
 const vcdiffWindow = 8 << 20
 
-// needVcdiff holds for patches with windows of that size: the window and its
-// part of the patch, which is not larger, with half of that to spare while it
-// is read.
+// vcdiffHeads is how much longer a window's part of the patch may be than the
+// window, if nothing can be compressed.
+const vcdiffHeads = 16 << 10
+
+// needVcdiff holds for patches with windows of that size that the programs
+// make: the window, its part of the patch, which is hardly larger, with half of
+// that to spare while it is read, the same part when it is unpacked, and what
+// unpacks it.
 func needVcdiff(_, newSize int64) int64 {
-	return foreign.VcdiffOverhead + 5*min(newSize, vcdiffWindow)/2
+	return foreign.VcdiffOverhead + foreign.VcdiffStreams + vcdiffHeads + 7*min(newSize, vcdiffWindow)/2
 }
 
 func openVcdiff(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.Reader, limits Limits) (io.ReadCloser, error) {

@@ -69,3 +69,45 @@ func TestFlow(t *testing.T) {
 		})
 	}
 }
+
+// placeStream is a stream of which only the place counts.
+type placeStream struct {
+	engine.Stream
+	at int64
+}
+
+func (s *placeStream) Mark() (engine.State, error) { return engine.State{Offset: s.at}, nil }
+
+// TestSectionsKeepMaps has the reader of a patch come to the next regions while
+// the output is still in one that is longer than what is kept of all sections.
+func TestSectionsKeepMaps(t *testing.T) {
+	in := &placeStream{}
+	s := &sections{Stream: in}
+	next := func(isMap bool) int64 {
+		in.at += 100
+		s.begins(in.at)
+		if isMap {
+			s.keeps(in.at)
+		}
+		return in.at
+	}
+	first := next(true)
+	for range 2 * keptSections {
+		next(false)
+	}
+	last := in.at
+	second := next(true)
+	next(false)
+	third := next(true)
+	for _, offset := range []int64{first, last, second, third} {
+		if state, err := s.at(offset); err != nil || state.Offset != offset {
+			t.Errorf("section at %d: state at %d, %v", offset, state.Offset, err)
+		}
+	}
+	for range 1000 {
+		next(true)
+	}
+	if _, err := s.at(first); err == nil || len(s.maps) > keptSections || len(s.states) > keptSections {
+		t.Errorf("%d maps and %d sections are kept, %v", len(s.maps), len(s.states), err)
+	}
+}

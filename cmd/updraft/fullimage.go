@@ -136,6 +136,8 @@ func imageError(err error) error {
 		return fmt.Errorf("%w: %v", delta.ErrCorrupt, err)
 	case errors.Is(err, codec.ErrTooLarge):
 		return fmt.Errorf("%w: %v", delta.ErrTooLarge, err)
+	case errors.Is(err, errors.ErrUnsupported): // a dictionary, which diff never asks for
+		return fmt.Errorf("%w: %v", delta.ErrCorrupt, err)
 	}
 	return err
 }

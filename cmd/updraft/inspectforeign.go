@@ -87,7 +87,7 @@ func (i *inspected) declared(at int, b []byte) error {
 }
 
 func (i *inspected) vcdiff(head []byte) error {
-	const version, flags = 3, 4
+	const version, flags, lzma = 3, 4, 2
 	if len(head) <= flags {
 		return cutShort(head)
 	}
@@ -96,7 +96,12 @@ func (i *inspected) vcdiff(head []byte) error {
 	}
 	i.Notes = []string{"the sizes stand in its windows, which are not read here"}
 	if head[flags]&1 != 0 {
-		i.Notes = append(i.Notes, "it may use secondary compression, which cannot be applied: make it with xdelta3 -S none")
+		if len(head) <= flags+1 {
+			return cutShort(head)
+		}
+		if head[flags+1] != lzma {
+			i.Notes = append(i.Notes, "it may use secondary compression other than LZMA, which cannot be applied: make it with xdelta3 -S lzma or -S none")
+		}
 	}
 	if head[flags]&2 != 0 {
 		i.Notes = append(i.Notes, "it has a code table of its own, which cannot be applied")

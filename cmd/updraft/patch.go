@@ -49,10 +49,10 @@ func (p *program) patchCommand() *cobra.Command {
 		Use:   "patch OLD PATCH NEW",
 		Short: "Apply a patch",
 		Long: `Turn the file OLD into the file NEW with a patch. What made it is seen from its
-first bytes: updraft diff, bsdiff, xdelta3 -S none, open-vcdiff or
-zstd --patch-from. PATCH may be - for standard input, NEW may be - for standard
-output. NEW appears only when it is whole and durable; standard output may have
-got bytes of a patch that then turns out to be damaged, so look at the exit code.
+first bytes: updraft diff, bsdiff, xdelta3, open-vcdiff or zstd --patch-from.
+PATCH may be - for standard input, NEW may be - for standard output. NEW appears
+only when it is whole and durable; standard output may have got bytes of a patch
+that then turns out to be damaged, so look at the exit code.
 
 With --resume FILE a udelta patch can be applied in several goes: FILE notes how
 far NEW is, which grows as .NEW.part beside it. After a power cut or a kill the

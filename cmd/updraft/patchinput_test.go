@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"os"
@@ -81,4 +82,29 @@ func flipped(b []byte, at int) []byte {
 	b = bytes.Clone(b)
 	b[at] ^= 0x80
 	return b
+}
+
+// TestDamagedImage applies a full image with each byte of its start spoilt: the
+// patch is to blame, and never something unexpected.
+func TestDamagedImage(t *testing.T) {
+	newer := bytes.Repeat([]byte("new"), 20_000)
+	var image bytes.Buffer
+	if err := writeImage(t.Context(), &image, io.NewSectionReader(bytes.NewReader(newer), 0, int64(len(newer))), sha256.Sum256(newer), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	for at := range min(image.Len(), 200) {
+		for _, bit := range []byte{1, 2, 4, 8, 16, 32, 64, 128} {
+			b := bytes.Clone(image.Bytes())
+			b[at] ^= bit
+			r, err := openImage(t.Context(), bytes.NewReader(b), b[:min(len(b), patchHead)], delta.Limits{Memory: delta.DefaultMemory})
+			var got []byte
+			if err == nil {
+				got, err = io.ReadAll(r)
+				err = errors.Join(err, r.Close())
+			}
+			if err == nil && !bytes.Equal(got, newer) || err != nil && exitCode(err) != exitUsage {
+				t.Errorf("byte %d, bit %#x: %d bytes, exit code %d: %v", at, bit, len(got), exitCode(err), err)
+			}
+		}
+	}
 }

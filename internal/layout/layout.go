@@ -58,7 +58,7 @@ var Heavy = map[string][]string{
 	"github.com/dgraph-io/badger/v4": {"engine/journal"},
 	"github.com/klauspost/compress":  {"delta", "delta/codec"},
 	"github.com/gabstv/go-bsdiff":    {"bench/delta", "cmd/updraft"},
-	"github.com/ulikunitz/xz":        {"delta/codec"},
+	"github.com/ulikunitz/xz":        {"delta/codec", "delta/internal/foreign"},
 	"github.com/pierrec/lz4/v4":      {"delta/codec"},
 	"github.com/expr-lang/expr":      {"engine/workflow"},
 	"go.yaml.in/yaml/v4":             {"internal/document"},

@@ -126,10 +126,14 @@ func unsupportedf(format string, args ...any) *fault {
 	return &fault{kind: errors.ErrUnsupported, why: fmt.Sprintf(format, args...)}
 }
 
+func tooLargef(format string, args ...any) *fault {
+	return &fault{kind: ErrTooLarge, why: fmt.Sprintf(format, args...)}
+}
+
 // fits refuses a patch that needs more memory than the limit.
 func fits(need int64, limits Limits) error {
 	if need > limits.Memory {
-		return &fault{kind: ErrTooLarge, why: fmt.Sprintf("the patch and its window need %d bytes of memory, the limit is %d", need, limits.Memory)}
+		return tooLargef("the patch and its window need %d bytes of memory, the limit is %d", need, limits.Memory)
 	}
 	return nil
 }

@@ -37,6 +37,8 @@ var made = []struct {
 	{"bsdiff of mendsley", Bsdiff, "454e44534c45592f4253444946463433a806000000000000425a6839314159265359613f90fb00000f7bc9fd540114d1407fe2003262e39da0612020000001000820009288d50d046981a9a6431323269934f41b541b529ea406400000c41a0643d477766068d12c9810f542d4b5a2ec6444890925f63099d728627428668924ad03513f573a58cf5535ab22fc86b8a1313941cce8753b14990afe84c2968d4b60c0dd738419ed4b959111eaeb2e1237582344404a414ccd966d1074bf8bb9229c2848309fc87d80", true},
 	{"xdelta3 3.0.11 -S none -A", Vcdiff, "d6c3c40000058b66007a8d28002e2b17e6672fa3736f6d657468696e67207468617420776173206e6f742074686572650a3d7665727934303132333435363738390a13825d138408011d0064131a05132623160223132316231423166314231643143213183243827b0b231402856e811a49622a84752a85692a252a252a82292a86420a", true},
 	{"xdelta3 3.0.11 -S none -A -n", Vcdiff, "d6c3c40000018b6600768d28002e2b17736f6d657468696e67207468617420776173206e6f742074686572650a3d7665727934303132333435363738390a13825d138408011d0064131a05132623160223132316231423166314231643143213183243827b0b231402856e811a49622a84752a85692a252a252a82292a86420a", false},
+	{"xdelta3 3.0.11 -A", Vcdiff, "d6c3c4000102058b6600814e8d28074a4733e6672fa32efd377a585a000000ff12d941020021010c0000008f98419c01002d736f6d657468696e67207468617420776173206e6f742074686572650a3d7665727934303132333435363738390a2bfd377a585a000000ff12d941020021010c0000008f98419c01002a13825d138408011d0064131a05132623160223132316231423166314231643143213183243827b0b23140217fd377a585a000000ff12d941020021010c0000008f98419c010016856e811a49622a84752a85692a252a252a82292a86420a", true},
+	{"xdelta3 3.0.11 -9 -S lzma -A -n", Vcdiff, "d6c3c4000102018b6600813e8d280748432d2cfd377a585a000000ff12d941020021010c0000008f98419c01002b736f6d657468696e67776173206e6f742074686572650a3d766572793435363738303132333435363738390a28fd377a585a000000ff12d941020021010c0000008f98419ce0002700235d0009a183442aa375e3ecda0418ff21138e0eacfb1177af4f59f0d483452e3309760841c011fd377a585a000000ff12d941020021010c0000008f98419c010010856e811a836249622a2a2a2a2ad3885d0a", false},
 	{"open-vcdiff 0.8.4", Vcdiff, "d6c3c40000018b660081598d28007c3c1b353639313131313133736f6d657468696e67207468617420776173206e6f742074686572650a3d0a6c696e652032206f6620612066696c65207468617420697320766572797665727976657279766572797665727976657279766572793031323334353637383930313233343536373839303132333435363738390a13830102132402732423252325027324022325037324024325037324438113011e2363011e432605332605232605532605632605332605138309011f856e5050813b843650873150857050833f0112258569252525885d", false},
 	{"open-vcdiff 0.8.4 interleaved", Vcdiff, "d6c3c45300018b6600815a8d280000815300138301856e023513245002367324502325813b232584360239732450023123258731033131732450023143258570033133732450438113833f011e736f6d657468696e67207468617420776173206e6f742074686572650a3d236301011e0a6c696e652032206f6620612066696c652074686174206973207665727943261205766572793326250576657279232685690576657279532625057665727963262505766572793326250576657279138309885d011f3031323334353637383930313233343536373839303132333435363738390a", false},
 	{"open-vcdiff 0.8.4 checksum", Vcdiff, "d6c3c45300058b6600815e8d28007c3c1b8dfdfcdf22353639313131313133736f6d657468696e67207468617420776173206e6f742074686572650a3d0a6c696e652032206f6620612066696c65207468617420697320766572797665727976657279766572797665727976657279766572793031323334353637383930313233343536373839303132333435363738390a13830102132402732423252325027324022325037324024325037324438113011e2363011e432605332605232605532605632605332605138309011f856e5050813b843650873150857050833f0112258569252525885d", true},
@@ -121,35 +123,40 @@ func TestPatchesOfPrograms(t *testing.T) {
 func TestDamage(t *testing.T) {
 	old, want := texts()
 	for _, tt := range made {
-		patch := unhex(t, tt.patch)
-		limits := Limits{Size: int64(len(want))}
-		for n := range len(patch) {
-			for _, src := range []io.Reader{bytes.NewReader(patch[:n]), stream(patch[:n])} {
-				if _, err := apply(t, tt.open, old, src, limits); !errors.Is(err, ErrCorrupt) {
-					t.Errorf("%s cut to %d of %d bytes: %v, want ErrCorrupt", tt.name, n, len(patch), err)
-				}
+		damage(t, tt.name, tt.open, unhex(t, tt.patch), old, want, tt.checked)
+	}
+}
+
+// damage damages one patch in all these ways.
+func damage(t *testing.T, name string, open opener, patch, old, want []byte, checked bool) {
+	t.Helper()
+	limits := Limits{Size: int64(len(want))}
+	for n := range len(patch) {
+		for _, src := range []io.Reader{bytes.NewReader(patch[:n]), stream(patch[:n])} {
+			if _, err := apply(t, open, old, src, limits); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s cut to %d of %d bytes: %v, want ErrCorrupt", name, n, len(patch), err)
 			}
 		}
-		var harmless, unnoticed int
-		for bit := range 8 * len(patch) {
-			bad := bytes.Clone(patch)
-			bad[bit/8] ^= 1 << (bit % 8)
-			got, err := apply(t, tt.open, old, bytes.NewReader(bad), limits)
-			switch {
-			case err == nil && bytes.Equal(got, want):
-				harmless++
-			case err == nil && !tt.checked && len(got) == len(want):
-				unnoticed++
-			case err == nil:
-				t.Errorf("%s, bit %d of byte %d flipped: another file of %d bytes without an error", tt.name, bit%8, bit/8, len(got))
-			case !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTooLarge) && !errors.Is(err, errors.ErrUnsupported):
-				t.Errorf("%s, bit %d of byte %d flipped: %v", tt.name, bit%8, bit/8, err)
-			}
+	}
+	var harmless, unnoticed int
+	for bit := range 8 * len(patch) {
+		bad := bytes.Clone(patch)
+		bad[bit/8] ^= 1 << (bit % 8)
+		got, err := apply(t, open, old, bytes.NewReader(bad), limits)
+		switch {
+		case err == nil && bytes.Equal(got, want):
+			harmless++
+		case err == nil && !checked && len(got) == len(want):
+			unnoticed++
+		case err == nil:
+			t.Errorf("%s, bit %d of byte %d flipped: another file of %d bytes without an error", name, bit%8, bit/8, len(got))
+		case !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTooLarge) && !errors.Is(err, errors.ErrUnsupported):
+			t.Errorf("%s, bit %d of byte %d flipped: %v", name, bit%8, bit/8, err)
 		}
-		t.Logf("%s: %d bits flipped, %d without any effect, %d unnoticed", tt.name, 8*len(patch), harmless, unnoticed)
-		if _, err := apply(t, tt.open, old, bytes.NewReader(append(patch, 0)), limits); !errors.Is(err, ErrCorrupt) {
-			t.Errorf("%s with a byte behind it: %v, want ErrCorrupt", tt.name, err)
-		}
+	}
+	t.Logf("%s: %d bits flipped, %d without any effect, %d unnoticed", name, 8*len(patch), harmless, unnoticed)
+	if _, err := apply(t, open, old, bytes.NewReader(append(patch, 0)), limits); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("%s with a byte behind it: %v, want ErrCorrupt", name, err)
 	}
 }
 

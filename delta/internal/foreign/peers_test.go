@@ -32,7 +32,7 @@ func pairs(t *testing.T) []string {
 	writeFile(t, filepath.Join(dir, "new"), append(upd, "and something that was not there"...))
 	found := []string{dir}
 	if *corpusFlag != "" {
-		for _, name := range []string{"elf-c-1m", "src-go-tar"} {
+		for _, name := range []string{"elf-c-1m", "elf-go-11m", "src-go-tar"} {
 			found = append(found, filepath.Join(*corpusFlag, name))
 		}
 	}
@@ -49,6 +49,10 @@ func TestPrograms(t *testing.T) {
 		{Vcdiff, []string{"xdelta3", "-e", "-f", "-S", "none", "-s", "OLD", "NEW", "PATCH"}},
 		{Vcdiff, []string{"xdelta3", "-e", "-f", "-9", "-S", "none", "-D", "-s", "OLD", "NEW", "PATCH"}},
 		{Vcdiff, []string{"xdelta3", "-e", "-f", "-1", "-W", "16384", "-n", "-S", "none", "-s", "OLD", "NEW", "PATCH"}},
+		{Vcdiff, []string{"xdelta3", "-e", "-f", "-s", "OLD", "NEW", "PATCH"}},
+		{Vcdiff, []string{"xdelta3", "-e", "-f", "-n", "-A", "-s", "OLD", "NEW", "PATCH"}},
+		{Vcdiff, []string{"xdelta3", "-e", "-f", "-9", "-S", "lzma", "-D", "-s", "OLD", "NEW", "PATCH"}},
+		{Vcdiff, []string{"xdelta3", "-e", "-f", "-1", "-W", "16384", "-s", "OLD", "NEW", "PATCH"}},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			if _, err := exec.LookPath(tt.args[0]); err != nil {
@@ -70,8 +74,7 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
-// TestSecondaryCompression has xdelta3 compress as it does when it is not
-// told otherwise, and in its other ways.
+// TestSecondaryCompression has xdelta3 compress in the ways that are not read.
 func TestSecondaryCompression(t *testing.T) {
 	if _, err := exec.LookPath("xdelta3"); err != nil {
 		t.Skip("the xdelta3 program is not here")
@@ -83,15 +86,43 @@ func TestSecondaryCompression(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(dir, "old"), words[:100])
 	writeFile(t, filepath.Join(dir, "new"), words)
-	for _, tt := range []struct{ name, says string }{{"", "lzma"}, {"lzma", "lzma"}, {"djw", "djw"}, {"fgk", "fgk"}} {
-		args := []string{"xdelta3", "-e", "-f", "-0", "-s", "OLD", "NEW", "PATCH"}
-		if tt.name != "" {
-			args = append([]string{"xdelta3", "-S", tt.name}, args[1:]...)
-		}
+	for _, name := range []string{"djw", "fgk"} {
+		args := []string{"xdelta3", "-S", name, "-e", "-f", "-0", "-s", "OLD", "NEW", "PATCH"}
 		_, err := apply(t, Vcdiff, words[:100], stream(runOn(t, dir, args)), Limits{Size: int64(len(words))})
-		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "secondary compression "+tt.says) {
-			t.Errorf("%v: %v, want %s refused by its name", args, err, tt.says)
+		if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "secondary compression "+name+": make the patch with xdelta3 -S lzma or -S none") {
+			t.Errorf("%v: %v, want %s refused by its name", args, err, name)
 		}
+	}
+}
+
+// TestLargeFile has xdelta3 make several windows of the size that it takes by
+// itself, of files that LZMA has something to do with.
+func TestLargeFile(t *testing.T) {
+	if _, err := exec.LookPath("xdelta3"); err != nil {
+		t.Skip("the xdelta3 program is not here")
+	}
+	dir := t.TempDir()
+	r := rand.New(rand.NewPCG(3, 4))
+	old := make([]byte, 18<<20)
+	for i := range old {
+		old[i] = byte(r.UintN(256))
+	}
+	want := bytes.Clone(old)
+	for i := 0; i < len(want)-100; i += 2000 + r.IntN(2000) {
+		copy(want[i:], strings.Repeat(string(rune('a'+r.IntN(26))), 3)+"and some words that come again")
+	}
+	copy(want[9<<20:], old[1<<20:2<<20])
+	writeFile(t, filepath.Join(dir, "old"), old)
+	writeFile(t, filepath.Join(dir, "new"), want)
+	for _, level := range []string{"-3", "-9"} {
+		patch := runOn(t, dir, []string{"xdelta3", "-e", "-f", level, "-s", "OLD", "NEW", "PATCH"})
+		for _, size := range []int64{int64(len(want)), AnySize} {
+			got, err := apply(t, Vcdiff, old, stream(patch), Limits{Memory: 12 << 20, Size: size})
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s: got %d bytes, %v, want %d", level, len(got), err, len(want))
+			}
+		}
+		t.Logf("%s: new %d, patch %d bytes", level, len(want), len(patch))
 	}
 }
 
@@ -159,6 +190,7 @@ func FuzzBsdiffTriples(f *testing.F) {
 func FuzzVcdiff(f *testing.F) {
 	f.Add(vcdiffOf(vcdiffWindow{target: 1, data: []byte("ab"), codes: []byte{2, 2}}), int64(1))
 	f.Add(vcdiffOf(vcdiffWindow{source: 16, target: 17, codes: []byte{20, 36, 52, 19 + 16*6, 5}, addrs: []byte{2, 4, 1, 2}}), int64(AnySize))
+	f.Add(unhex(f, threeWindows), int64(len(blocks())))
 	fuzz(f, Vcdiff)
 }
 

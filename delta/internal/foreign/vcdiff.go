@@ -24,6 +24,8 @@ const (
 	windowTarget   = 1 << 1
 	windowChecksum = 1 << 2
 
+	partPacked = 1 << 0 // data; codes and addresses have the next two bits
+
 	// maxText is how much text is passed over.
 	maxText = 64 << 10
 
@@ -32,16 +34,22 @@ const (
 	VcdiffOverhead = 128 << 10
 )
 
-// compressors are the numbers of secondary compressors that xdelta3 gives.
-var compressors = map[byte]string{1: "djw", 2: "lzma", 16: "fgk"}
+// compressors are the numbers that xdelta3 gives to secondary compressors
+// that are not read here.
+var compressors = map[byte]string{1: "djw", 16: "fgk"}
 
 // Vcdiff applies a patch in format VCDIFF. Windows of the new file are held in
 // memory whole, each together with its part of the patch: xdelta3 makes
 // windows of 8 MiB unless told otherwise.
 //
-// Secondary compression, code tables of the patch's own and copies from
-// earlier windows of the new file are [errors.ErrUnsupported]: xdelta3 is to
-// be called with -S none. Checksums of windows are held to where there are
+// Of secondary compressors LZMA is read, which xdelta3 uses when it is not
+// told which. What comes out of it for a window is held on top, and three
+// dictionaries of 256 KiB. Patches made with xdelta3 as a library may declare
+// up to 64 MiB for each, of which no more than twice [Limits.Size] is taken.
+//
+// Other secondary compressors (-S djw, -S fgk), code tables of the patch's own
+// and copies from earlier windows of the new file are
+// [errors.ErrUnsupported]. Checksums of windows are held to where there are
 // any; nothing else is protected, so that damage to a patch without them, and
 // a patch that ends after a whole window, go unnoticed unless the size of the
 // new file is given and its digest verified.
@@ -79,6 +87,8 @@ type vcdiff struct {
 	literals           [4]bytes.Reader
 	checked            bool
 	checksum           uint32
+
+	packed [3]packed // streams of data, codes and addresses
 }
 
 func (v *vcdiff) at() int64 { return v.src.at }
@@ -206,8 +216,8 @@ func (v *vcdiff) parts() error {
 	if err != nil {
 		return noEOF(err)
 	}
-	if flags != 0 {
-		return unsupportedf("secondary compression %s: make the patch without, as xdelta3 does with -S none", v.compression())
+	if err := v.knows(flags); err != nil {
+		return err
 	}
 	if err := v.numbers(&data, &codes, &addrs); err != nil {
 		return err
@@ -223,19 +233,37 @@ func (v *vcdiff) parts() error {
 	}
 	// Room once taken is kept, and taking all may need half of it again.
 	v.largest = max(v.largest, v.size)
-	if err := fits(sum(VcdiffOverhead, v.largest, max(sum(all, all/2), int64(cap(v.raw)))), v.limits); err != nil {
+	if err := fits(sum(VcdiffOverhead, v.largest, max(sum(all, all/2), int64(cap(v.raw))), v.streams()), v.limits); err != nil {
 		return err
 	}
 	if v.raw, err = v.src.take(v.raw, all); err != nil {
 		return err
 	}
-	v.data = &cursor{v.raw[:data]}
-	v.codes = &cursor{v.raw[data : data+codes]}
-	v.addrs = &cursor{v.raw[data+codes:]}
+	parts := [3][]byte{v.raw[:data], v.raw[data : data+codes], v.raw[data+codes:]}
+	for i := range parts {
+		if flags&(partPacked<<i) == 0 {
+			continue
+		}
+		if parts[i], err = v.unpack(i, parts[i]); err != nil {
+			return err
+		}
+	}
+	v.data, v.codes, v.addrs = &cursor{parts[0]}, &cursor{parts[1]}, &cursor{parts[2]}
 	if v.version == openVcdiff && data == 0 && addrs == 0 {
 		v.data, v.addrs = v.codes, v.codes
 	}
 	return nil
+}
+
+// knows tells whether parts with these flags can be read.
+func (v *vcdiff) knows(flags byte) error {
+	switch {
+	case flags&^(partPacked|partPacked<<1|partPacked<<2) != 0:
+		return corruptf("unknown flags %#x of the parts of a window", flags)
+	case flags == 0 || v.compressor == lzmaCompressor:
+		return nil
+	}
+	return unsupportedf("secondary compression %s: make the patch with xdelta3 -S lzma or -S none", v.compression())
 }
 
 // compression names what the window is compressed with.
