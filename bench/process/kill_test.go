@@ -106,7 +106,7 @@ func (b *box) artifact(t *testing.T) (string, int64) {
 	}
 	slices.Sort(names)
 	name := names[0]
-	if b.kind == "delta" {
+	if b.kind != "full" {
 		name = names[len(names)-1]
 	}
 	info, err := os.Stat(name)

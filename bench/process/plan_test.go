@@ -31,6 +31,7 @@ func TestPlan(t *testing.T) {
 		{"a module and a delta", "delta", false},
 		{"the full image without a module", "full", true},
 		{"a delta without a module", "delta", true},
+		{"a delta that is stored first", "stored-delta", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newStand(t, tt.kind)
@@ -52,7 +53,7 @@ func TestPlan(t *testing.T) {
 			b.updraft(t, "resume", "--device", "device.yaml", "--restart", "simulate", "--progress", "json").wants(t, 0, "succeeded", "")
 			b.compare(t, plan, happened{b.artifacts(), spooled, b.restarts(t), b.boot(t).Stamps["b"].Size})
 			want := map[string]string{"download": "exact", "write": "at most", "restart": "exact"}
-			if tt.kind == "delta" {
+			if tt.kind == "stored-delta" {
 				want["space"] = "exact"
 			}
 			if tt.native {

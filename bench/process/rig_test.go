@@ -46,10 +46,13 @@ func makeKit(t *testing.T) *kit {
 		k.module(t, name, module)
 	}
 	k.command(t, k.dir, k.updraft, "keys", "new", "rel", "--no-password")
-	for _, kind := range []string{"full", "delta"} {
+	for _, kind := range []string{"full", "delta", "stored-delta"} {
 		args := []string{"release", "new", "--name", "gw", "--version", "2.0.0", "--artifact", "image=new", "--out", kind}
-		if kind == "delta" {
+		switch kind {
+		case "delta":
 			args = append(args, "--delta-from", "image=old")
+		case "stored-delta": // in a format that is brought to the disk first
+			args = append(args, "--delta-from", "image=old", "--delta-format", "zstd")
 		}
 		k.command(t, k.dir, k.updraft, args...)
 		k.command(t, k.dir, k.updraft, "release", "sign", kind, "--key", "rel.key")
