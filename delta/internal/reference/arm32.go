@@ -34,8 +34,10 @@ func (s *scanner) arm() {
 		a := s.address(p)
 		if a&3 == 0 {
 			d := &loads[a/4%uint64(len(loads))]
-			if *d != 0 && p >= s.lo {
-				s.pooled(p, p-2*int64(*d&^armThumb), *d&armThumb != 0)
+			if *d != 0 {
+				if p >= s.lo {
+					s.pooled(p, p-2*int64(*d&^armThumb), *d&armThumb != 0)
+				}
 				quiet = p + 4
 			}
 			*d = 0

@@ -114,7 +114,15 @@ func (s *scanner) runStart(q int64) int64 {
 // finds it.
 func (s *scanner) isEntry(q int64) bool {
 	p := s.word(q - 7)
-	return s.inRun(q) && !s.isAddress(p) && !(s.e.golang.types > 0 && s.goType(p))
+	return s.inRun(q) && !s.isAddress(p) && !(s.e.golang.types > 0 && s.isGoType(p))
+}
+
+// isGoType is goType for those who only ask.
+func (s *scanner) isGoType(p int64) bool {
+	n := len(s.out)
+	is := s.goType(p)
+	s.out = s.out[:n]
+	return is
 }
 
 // tablePage bounds how far back the start of a jump table is looked for: to

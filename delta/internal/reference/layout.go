@@ -182,6 +182,9 @@ func (c *cursor) segments(old []segment) []segment {
 		d = c.varint()
 		s.file += d
 		s.mem += c.varint() + d
+		if s.off+s.file < s.off || s.addr+s.mem < s.addr {
+			c.bad = true
+		}
 	}
 	return out
 }
