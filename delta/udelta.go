@@ -84,6 +84,7 @@ const (
 	udeltaWindows = 3
 	udeltaFixed   = 1 << 20 // models, stretches of old, everything small
 	udeltaCopier  = 3 << 19 // models of references, stretches of old
+	mapWork       = 20      // for each copy that a map is made of
 )
 
 // memory is what a reader needs that decodes ahead frames ahead of the one in
@@ -93,6 +94,7 @@ func (c udeltaCaps) memory(ahead int) int64 {
 	n := udeltaFixed + udeltaWindows*udeltaWindow + frame + int64(1+ahead)<<c.Raw
 	if c.Map > 0 {
 		region := int64(1)<<c.Map + regionMemory
+		n += mapWork*min(maxRegionOps, int64(1)<<c.Map/3) // a copy takes three bytes at least
 		n += udeltaCopier + int64(1)<<c.Map + int64(1)<<c.Tables + int64(1+ahead)*(region+int64(1)<<c.Coded)
 	}
 	return n
