@@ -94,7 +94,7 @@ func (c udeltaCaps) memory(ahead int) int64 {
 	n := udeltaFixed + udeltaWindows*udeltaWindow + frame + int64(1+ahead)<<c.Raw
 	if c.Map > 0 {
 		region := int64(1)<<c.Map + regionMemory
-		n += mapWork*min(maxRegionOps, int64(1)<<c.Map/3) // a copy takes three bytes at least
+		n += mapWork * min(maxRegionOps, int64(1)<<c.Map/3) // a copy takes three bytes at least
 		n += udeltaCopier + int64(1)<<c.Map + int64(1)<<c.Tables + int64(1+ahead)*(region+int64(1)<<c.Coded)
 	}
 	return n
