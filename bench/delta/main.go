@@ -19,13 +19,14 @@ import (
 
 // options are the flags.
 type options struct {
-	corpus, work, results, docs  string
-	pairs, peers                 string
-	rounds                       int
-	cold, interop, pipes, report bool
-	time                         time.Duration
-	memory                       int64 // GiB
-	programs                     programs
+	corpus, work, results, docs string
+	pairs, peers                string
+	rounds                      int
+	cold, interop, pipes, solid bool
+	report                      bool
+	time                        time.Duration
+	memory                      int64 // GiB
+	programs                    programs
 }
 
 func main() {
@@ -91,6 +92,7 @@ func parseOptions(args []string) (options, error) {
 	f.IntVar(&o.rounds, "n", 1, "rounds; figures are medians")
 	f.BoolVar(&o.cold, "cold", false, "apply once more with the page cache dropped (takes root)")
 	f.BoolVar(&o.interop, "interop", false, "instead, let programs apply each other's formats")
+	f.BoolVar(&o.solid, "solid", false, "instead, measure what frames cost updraft-default")
 	f.BoolVar(&o.pipes, "pipe", false, "instead, apply patches that come over slow lines")
 	f.BoolVar(&o.report, "report", false, "instead, write the page and the picture from the results")
 	f.DurationVar(&o.time, "time", 30*time.Minute, "limit for one command")
@@ -162,6 +164,9 @@ func (o options) measure(ctx context.Context, pairs []pair, known *results, out 
 
 // one measures one pair and saves its figures.
 func (o options) one(ctx context.Context, r *race, p pair, found []peer, pairs []pair, known *results, s session) error {
+	if o.solid {
+		return o.frames(ctx, r, p, known)
+	}
 	if o.interop {
 		return r.cross(ctx, p, func(c cross) error {
 			known.merge(pairs, s, nil, []cross{c})

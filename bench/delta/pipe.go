@@ -112,3 +112,22 @@ func (l *line) Read(p []byte) (int, error) {
 	l.gave += n
 	return n, nil
 }
+
+// frames asks how long the patch of a pair would be without frames, and notes
+// it beside what was measured before.
+func (o options) frames(ctx context.Context, r *race, p pair, known *results) error {
+	own := known.find(p.Name, "updraft-default")
+	if own == nil {
+		return fmt.Errorf("%s: measure updraft-default first", p.Name)
+	}
+	file := filepath.Join(r.dir, "solid.patch")
+	make := exec.CommandContext(ctx, o.programs["updraft"], "diff", "--solid", "--json", r.corpus.file(p, "old"), r.corpus.file(p, "new"), file)
+	out, err := make.Output()
+	if err != nil {
+		return fmt.Errorf("%s: diff: %w", p.Name, err)
+	}
+	var of record
+	of.told(out)
+	own.Solid = of.Solid
+	return errors.Join(os.Remove(file), known.save(o.results))
+}

@@ -37,6 +37,8 @@ type madePatch struct {
 	// foretells, ExecutableBytes how large they are.
 	Executables     int64 `json:"executables,omitempty"`
 	ExecutableBytes int64 `json:"executableBytes,omitempty"`
+	// SolidSize is how long the patch would be without frames, with --solid.
+	SolidSize int64 `json:"solidSize,omitempty"`
 	// InPlace is there if the patch is for use in place.
 	InPlace *inPlaceFigures `json:"inPlace,omitempty"`
 	// Smaller is what is smaller, the "patch" or the "full" file compressed
@@ -69,6 +71,7 @@ type making struct {
 	always          bool // a patch, also where the full image is smaller
 	inPlace         bool // for use in place
 	journal         int64
+	solid           bool // measure what frames cost
 }
 
 // leastJournal is the least that --journal may say, in bytes.
@@ -116,9 +119,10 @@ device has for --journal: by default a sixteenth of NEW, from 4 to 16 MiB.`,
 	inPlace := c.Flags().Bool("in-place", false, "make a patch that overwrites the old file with the new one")
 	journal := &sizeFlag{}
 	c.Flags().Var(journal, "journal", "with --in-place: what the device has for the journal, the more the smaller the patch")
+	solid := c.Flags().Bool("solid", false, "say also how long the patch would be without frames, which takes as long again")
 	asJSON := c.Flags().Bool("json", false, "print the figures as JSON")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		m := making{old: args[0], new: args[1], patch: args[2], level: delta.Level(level.value), always: *always, inPlace: *inPlace, journal: journal.bytes}
+		m := making{solid: *solid, old: args[0], new: args[1], patch: args[2], level: delta.Level(level.value), always: *always, inPlace: *inPlace, journal: journal.bytes}
 		var err error
 		if m.format, err = delta.Lookup(format.value); err != nil {
 			return &usageError{err: err}
@@ -167,6 +171,11 @@ func (p *program) printMade(name string, made madePatch) error {
 	needs := agent.ByteCount(made.Memory) + " of memory"
 	if made.InPlace != nil {
 		needs += " and a journal of " + agent.ByteCount(made.InPlace.Journal)
+	}
+	if made.SolidSize > 0 {
+		if err := p.print("  without frames it would be %s, %.2f %% less", agent.ByteCount(made.SolidSize), 100*(1-float64(made.SolidSize)/float64(made.PatchSize))); err != nil {
+			return err
+		}
 	}
 	if err := p.print("  %sapplying it needs %s", has, needs); err != nil {
 		return err
@@ -275,7 +284,7 @@ func (m making) smallest(ctx context.Context, name string, older, newer *io.Sect
 		return nil, madePatch{}, out.abort(err)
 	}
 	made := madePatch{Format: m.format.Name(), Level: string(m.level), Memory: stats.Memory,
-		Frames: stats.Frames, Copies: stats.Ops, Executables: stats.Elements, ExecutableBytes: stats.ElementBytes, InPlace: figures, Smaller: "patch", DeltaSize: stats.PatchSize}
+		Frames: stats.Frames, Copies: stats.Ops, Executables: stats.Elements, ExecutableBytes: stats.ElementBytes, InPlace: figures, Smaller: "patch", DeltaSize: stats.PatchSize, SolidSize: stats.SolidSize}
 	for _, s := range stats.Streams {
 		made.Streams = append(made.Streams, patchStream{s.Name, s.Raw, s.Coded})
 	}
@@ -299,13 +308,14 @@ func (m making) smallest(ctx context.Context, name string, older, newer *io.Sect
 	}
 	made.Format, made.Memory = imageFormat, imageMemory(head)
 	made.Frames, made.Copies, made.Streams, made.Executables, made.ExecutableBytes = 0, 0, nil, 0, 0
+	made.SolidSize = 0
 	return full, made, out.abort(nil)
 }
 
 // make makes the patch.
 func (m making) make(ctx context.Context, out *outFile, older, newer *io.SectionReader) (delta.Stats, *inPlaceFigures, error) {
 	if !m.inPlace {
-		stats, err := delta.Make(ctx, m.format, out, older, newer, delta.Options{Level: m.level, Bsdiff: bsdiff.Bytes})
+		stats, err := delta.Make(ctx, m.format, out, older, newer, delta.Options{Level: m.level, Bsdiff: bsdiff.Bytes, Solid: m.solid})
 		return stats, nil, err
 	}
 	stats, err := delta.MakeInPlace(ctx, out, older, newer, delta.InPlaceOptions{Level: m.level, Journal: max(0, m.journal-journalHead)})
