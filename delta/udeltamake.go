@@ -27,7 +27,7 @@ type udeltaLevel struct {
 
 var udeltaLevels = map[Level]udeltaLevel{
 	Fast:    {match.Fast, match.Glance, coder.Fast, levelCaps(18, 20, 18), levelCaps(19, 20, 18)},
-	Default: {match.Default, match.Fast, coder.Default, levelCaps(19, 20, 20), levelCaps(21, 22, 20)},
+	Default: {match.Default, match.Fast, coder.Default, levelCaps(19, 20, 21), levelCaps(21, 22, 21)},
 	Max:     {match.Max, match.Default, coder.Max, levelCaps(20, 22, 22), levelCaps(21, 22, 22)},
 }
 
