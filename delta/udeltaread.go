@@ -34,7 +34,11 @@ func newUdeltaReader(ctx context.Context, old io.ReaderAt, oldSize int64, source
 		return nil, err
 	}
 	if oldSize != h.oldSize {
-		return nil, corrupt(0, fmt.Errorf("header: the patch is for an old file of %d bytes, this one has %d", h.oldSize, oldSize))
+		got, err := digestOld(ctx, old, oldSize)
+		if err != nil {
+			return nil, err
+		}
+		return nil, corrupt(0, fmt.Errorf("header: the patch is for an old file of %d bytes with SHA-256 %x, this one has %d with %x", h.oldSize, h.oldSum, oldSize, got))
 	}
 	r := &udeltaReader{header: h, alive: ctx.Err, hash: sha256.New(), frame: at, at: at.outputAt}
 	r.begin = func() { r.start(ctx, old, source, limits, ahead, at) }
@@ -52,18 +56,24 @@ func (h *udeltaHeader) ahead(limits Limits) (int, error) {
 	return 0, fmt.Errorf("%w: the patch needs %d bytes of memory, the limit is %d", ErrTooLarge, h.caps.memory(0), limits.Memory)
 }
 
+// digestOld gives the digest of the old file.
+func digestOld(ctx context.Context, old io.ReaderAt, size int64) ([]byte, error) {
+	sum := sha256.New()
+	in := &aliveReader{alive: ctx.Err, name: "old file", src: io.NewSectionReader(old, 0, size)}
+	n, err := io.CopyBuffer(struct{ io.Writer }{sum}, in, make([]byte, udeltaWindow))
+	if err == nil && n != size {
+		err = fmt.Errorf("read old file: %d of %d bytes: %w", n, size, io.ErrUnexpectedEOF)
+	}
+	return sum.Sum(nil), err
+}
+
 // checkOld compares the digest of old.
 func (h *udeltaHeader) checkOld(ctx context.Context, old io.ReaderAt) error {
-	sum := sha256.New()
-	in := &aliveReader{alive: ctx.Err, name: "old file", src: io.NewSectionReader(old, 0, h.oldSize)}
-	n, err := io.CopyBuffer(struct{ io.Writer }{sum}, in, make([]byte, udeltaWindow))
-	switch {
-	case err != nil:
+	got, err := digestOld(ctx, old, h.oldSize)
+	if err != nil {
 		return err
-	case n != h.oldSize:
-		return fmt.Errorf("read old file: %d of %d bytes: %w", n, h.oldSize, io.ErrUnexpectedEOF)
 	}
-	if got := sum.Sum(nil); !bytes.Equal(got, h.oldSum[:]) {
+	if !bytes.Equal(got, h.oldSum[:]) {
 		return corrupt(0, fmt.Errorf("header: the patch is for the old file with SHA-256 %x, this one has %x", h.oldSum, got))
 	}
 	return nil
