@@ -10,7 +10,6 @@ import (
 	"io"
 	"math"
 	"math/bits"
-	"sync"
 
 	"github.com/updraft-ota/updraft/delta/internal/inplace"
 	"github.com/updraft-ota/updraft/delta/internal/match"
@@ -91,16 +90,15 @@ type inPlaceMaker struct {
 }
 
 func (m *inPlaceMaker) run(ctx context.Context) error {
+	m.frames.old, m.frames.new = m.old, m.new
+	wait := m.frames.sums()
 	h := &m.frames.header
-	*h = udeltaHeader{minor: udeltaMinor, required: udeltaInPlace, oldSize: int64(len(m.old)), newSize: int64(len(m.new))}
-	var sums sync.WaitGroup
-	sums.Go(func() { h.oldSum = sha256.Sum256(m.old) })
-	sums.Go(func() { h.newSum = sha256.Sum256(m.new) })
+	h.required = udeltaInPlace
 	copies, err := match.Find(ctx, m.old, m.new, match.Options{Level: m.frames.level.match})
 	if err == nil {
 		err = m.order(ctx, copies)
 	}
-	sums.Wait()
+	wait()
 	if err != nil {
 		return err
 	}
