@@ -130,8 +130,8 @@ func calls(ops ...op) asm {
 	for i, o := range ops {
 		at := slices.IndexFunc(abi.Functions(), func(f abi.Function) bool { return f.Name == o.name })
 		f := abi.Functions()[at]
-		a.imports = append(a.imports, [3]string{abi.Module, o.name, f.Type})
-		params, result, _ := strings.Cut(f.Type, ":")
+		a.imports = append(a.imports, [3]string{abi.Module, o.name, f.Wasm()})
+		params, result, _ := strings.Cut(f.Wasm(), ":")
 		for j, v := range o.args {
 			code := byte(0x41) // i32.const
 			if params[j] == 'I' {

@@ -3,6 +3,7 @@ package wasmhost
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
@@ -86,14 +87,35 @@ func bind(ctx context.Context, r wazero.Runtime) error {
 	b := r.NewHostModuleBuilder(abi.Module)
 	todo := bindings()
 	for _, f := range abi.Functions() {
-		params, results, _ := strings.Cut(f.Type, ":")
-		e := entry{name: f.Name, params: len(params), wide: results == "I", binding: todo[f.Name]}
+		if todo[f.Name].do == nil {
+			continue
+		}
+		params, results, _ := strings.Cut(f.Wasm(), ":")
+		e := entry{name: f.Name, params: len(params), buffers: buffers(f.Type), wide: results == "I", binding: todo[f.Name]}
 		b.NewFunctionBuilder().
 			WithGoModuleFunction(api.GoModuleFunc(e.call), valueTypes(params), valueTypes(results)).
 			Export(f.Name)
 	}
 	_, err := b.Instantiate(ctx)
 	return err
+}
+
+// buffers finds the pointers in the type of a function: each is followed by
+// its length.
+func buffers(typ string) []int {
+	var list []int
+	at := 0
+	for _, letter := range typ {
+		switch letter {
+		case ':':
+			return list
+		case 'r', 'w':
+			list = append(list, at)
+			at++
+		}
+		at++
+	}
+	return list
 }
 
 func valueTypes(s string) []api.ValueType {
@@ -109,9 +131,10 @@ func valueTypes(s string) []api.ValueType {
 }
 
 type entry struct {
-	name   string
-	params int
-	wide   bool // the result is an i64
+	name    string
+	params  int
+	buffers []int // which of them are pointers
+	wide    bool  // the result is an i64
 	binding
 }
 
@@ -137,7 +160,7 @@ func (i entry) call(ctx context.Context, guest api.Module, stack []uint64) {
 	}
 	answer := int64(abi.EDENIED)
 	if i.phases.has(c.phase) {
-		answer = i.do(ctx, c, args{c, i.name, guest.Memory(), stack[:i.params]})
+		answer = i.do(ctx, c, i.read(c, guest.Memory(), stack[:i.params]))
 	}
 	if len(stack) == 0 {
 		return
@@ -151,10 +174,25 @@ func (i entry) call(ctx context.Context, guest api.Module, stack []uint64) {
 
 // args are what the guest passed.
 type args struct {
-	c     *call
-	name  string // of the function
-	mem   api.Memory
-	stack []uint64
+	c       *call
+	name    string // of the function
+	stack   []uint64
+	memory  [3][]byte // the buffers, in their order
+	buffers []int     // where in stack each of them stands
+}
+
+// read finds the guest's buffers; one that is not in its memory traps.
+func (i entry) read(c *call, mem api.Memory, stack []uint64) args {
+	a := args{c: c, name: i.name, stack: stack, buffers: i.buffers}
+	for n, k := range i.buffers {
+		at, size := api.DecodeU32(stack[k]), api.DecodeU32(stack[k+1])
+		b, ok := mem.Read(at, size)
+		if !ok {
+			a.trap("bytes %d to %d are outside the memory of %d bytes", at, int64(at)+int64(size), mem.Size())
+		}
+		a.memory[n] = b
+	}
+	return a
 }
 
 func (a args) i32(n int) int32 { return api.DecodeI32(a.stack[n]) }
@@ -168,14 +206,7 @@ func (a args) trap(format string, v ...any) {
 
 // bytes gives the guest's memory at the pointer in n and the length behind
 // it. It is good for the call alone.
-func (a args) bytes(n int) []byte {
-	at, size := api.DecodeU32(a.stack[n]), api.DecodeU32(a.stack[n+1])
-	b, ok := a.mem.Read(at, size)
-	if !ok {
-		a.trap("bytes %d to %d are outside the memory of %d bytes", at, int64(at)+int64(size), a.mem.Size())
-	}
-	return b
-}
+func (a args) bytes(n int) []byte { return a.memory[slices.Index(a.buffers, n)] }
 
 // text is a copy of bytes; longer ones than limit are EINVAL.
 func (a args) text(n, limit int) (string, bool) {

@@ -134,8 +134,8 @@ func wants(o *outline, m *abi.Manifest) ([]abi.Capability, error) {
 			return nil, fmt.Errorf("module imports %s.%s, which this host does not offer", i.module, i.name)
 		}
 		f := known[at]
-		if i.typ >= uint32(len(o.types)) || o.types[i.typ] != f.Type {
-			return nil, fmt.Errorf("module imports %s.%s with the wrong type, want %s", i.module, i.name, f.Type)
+		if i.typ >= uint32(len(o.types)) || o.types[i.typ] != f.Wasm() {
+			return nil, fmt.Errorf("module imports %s.%s with the wrong type, want %s", i.module, i.name, f.Wasm())
 		}
 		if f.Needs != "" && !m.Wants(f.Needs) {
 			return nil, fmt.Errorf("module imports %s.%s without declaring the capability %q", i.module, i.name, f.Needs)
@@ -231,7 +231,7 @@ func (m *Module) Manifest() abi.Manifest { return m.manifest }
 // any phase; the code is Denied.
 func (m *Module) Check(granted []abi.Capability) error {
 	for _, c := range slices.Concat(m.wants, m.manifest.Capabilities) {
-		if !slices.Contains(granted, c) {
+		if !slices.ContainsFunc(granted, func(g abi.Capability) bool { return g == c || g.Kind() == c }) {
 			return m.refuse(Denied, fmt.Errorf("module %s wants the capability %q, which is not granted", m.manifest.Name, c))
 		}
 	}

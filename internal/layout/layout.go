@@ -28,8 +28,11 @@ var Rooms = map[string][]string{
 	"delta/internal/inplace":    {"delta/internal/match", "internal/disk"},
 	"delta/internal/match":      {},
 	"delta/internal/reference":  {"delta/internal/coder"},
-	"wasmhost":                  {"device", "delta", "internal/disk", "internal/trust", "wasm-sdk/abi"},
+	"wasmhost":                  {"wasmhost/meter", "device", "delta", "delta/codec", "internal/disk", "internal/trust", "wasm-sdk/abi"},
+	"wasmhost/meter":            {"wasm-sdk/abi"},
 	"wasm-sdk/abi":              {},
+	"wasm-sdk/toolchain":        {"wasm-sdk/abi"},
+	"wasm-sdk/conformance":      {"wasmhost", "device", "internal/disk", "internal/document", "internal/trust", "wasm-sdk/abi"},
 	"wasm-sdk/go/...":           {"wasm-sdk/abi", "wasm-sdk/go"},
 	"control":                   {"engine"},
 	"control/controltest":       {"control", "engine"},
@@ -54,7 +57,7 @@ const Anything = "*"
 // Heavy are the libraries that one room hides from all others, tests and
 // commands included.
 var Heavy = map[string][]string{
-	"github.com/tetratelabs/wazero":  {"wasmhost"},
+	"github.com/tetratelabs/wazero":  {"wasmhost", "wasmhost/meter", "bench/wasm"},
 	"github.com/dgraph-io/badger/v4": {"engine/journal"},
 	"github.com/klauspost/compress":  {"delta", "delta/codec"},
 	"github.com/gabstv/go-bsdiff":    {"bench/delta", "cmd/updraft"},
@@ -66,6 +69,7 @@ var Heavy = map[string][]string{
 	"github.com/eclipse/paho.mqtt.golang": {"control/mqtt"},
 	"github.com/mochi-mqtt/server/v2":     {"control/cloudsim"},
 	"github.com/spf13/cobra":              {"cmd/updraft"},
+	"oras.land/oras-go/v2":                {"cmd/updraft"},
 	"github.com/schollz/progressbar/v3":   {"cmd/updraft"},
 	"github.com/coreos/go-systemd/v22":    {"cmd/updraft-agent"},
 }

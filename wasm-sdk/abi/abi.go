@@ -7,6 +7,11 @@
 // into modules written in Go as well as into the host.
 package abi
 
+import (
+	"slices"
+	"strings"
+)
+
 // The names by which host and module find each other.
 const (
 	// Module is the import module of every function in [Functions].
@@ -105,11 +110,14 @@ const (
 	ECANCELED                   // the run is being cancelled
 	EMFILE                      // too many handles
 	EUNKNOWN                    // the size or digest is not known before the end
+	EBADDATA                    // bytes are damaged, hostile or not signed so
+	ETIMEDOUT                   // no answer in time
+	ECONN                       // the other side cannot be reached
 )
 
 var errnoTexts = [...]string{
 	"no such name", "not granted", "not acceptable", "host input or output error", "a sequential artifact cannot go back",
-	"over quota", "cancelled", "too many handles", "not known yet",
+	"over quota", "cancelled", "too many handles", "not known yet", "damaged or not signed so", "no answer in time", "not to be reached",
 }
 
 // Error makes an Errno an error.
@@ -120,7 +128,10 @@ func (e Errno) Error() string {
 	return "unknown errno"
 }
 
-// Capability is what a manifest declares and a workflow grants.
+// Capability is what a manifest declares and a workflow grants. Those of the
+// kinds [HTTP], [Serial] and [Exec] may carry a name after a colon, such as
+// http:example.com: a manifest then wants that one, and without a name
+// whichever the step grants, at least one. Grants always carry it.
 type Capability string
 
 // The capabilities. The functions of core need none.
@@ -132,11 +143,43 @@ const (
 	State    Capability = "state"    // key-values that outlive an instance
 	Resume   Capability = "resume"   // marks
 	Time     Capability = "time"     // clocks, sleep, random bytes
+	HTTP     Capability = "http"     // http:HOST or http:HOST:PORT, requests to this host
+	Serial   Capability = "serial"   // serial:PORT, a serial port of the device file
+	Exec     Capability = "exec"     // exec:NAME, a command of the device file
+	Reboot   Capability = "reboot"   // to ask for a restart of the device
 )
 
 // Capabilities gives all of them, in the order of the contract.
 func Capabilities() []Capability {
-	return []Capability{Facts, Artifact, Target, Services, State, Resume, Time}
+	return []Capability{Facts, Artifact, Target, Services, State, Resume, Time, HTTP, Serial, Exec, Reboot}
+}
+
+// Kind is c without its name.
+func (c Capability) Kind() Capability {
+	kind, _, _ := strings.Cut(string(c), ":")
+	return Capability(kind)
+}
+
+// Name is what follows the colon, "" if nothing does.
+func (c Capability) Name() string {
+	_, name, _ := strings.Cut(string(c), ":")
+	return name
+}
+
+// Valid reports whether c is a capability of the contract, with a name only
+// where the kind takes one.
+func (c Capability) Valid() bool {
+	kind, name, named := strings.Cut(string(c), ":")
+	if !slices.Contains(Capabilities(), Capability(kind)) {
+		return false
+	}
+	return !named || c.Effect() && Capability(kind) != Reboot && name != "" && len(name) <= MaxKey
+}
+
+// Effect reports whether c reaches beyond what updraft can undo: http, serial,
+// exec and reboot. Only these are granted one by one, by workflow and device.
+func (c Capability) Effect() bool {
+	return slices.Contains([]Capability{HTTP, Serial, Exec, Reboot}, c.Kind())
 }
 
 // Log levels of the function log.
@@ -153,8 +196,30 @@ const (
 	ModeWrite = 2
 )
 
-// SHA256 is the algorithm number of art_digest: lower-case hex text.
-const SHA256 = 1
+// Algorithms of art_digest (SHA256 alone) and svc_hash. Digests are lower-case
+// hex text.
+const (
+	SHA256 = 1
+	SHA512 = 2
+	MD5    = 3
+)
+
+// Kinds of svc_patch, and of svc_inflate below. Zero recognises them.
+const (
+	PatchUdelta = 1
+	PatchBsdiff = 2
+	PatchVCDIFF = 3
+	PatchZstd   = 4 // zstd --patch-from
+)
+
+// Kinds of svc_inflate.
+const (
+	InflateZstd  = 1
+	InflateGzip  = 2
+	InflateXZ    = 3
+	InflateLZ4   = 4
+	InflateBzip2 = 5
+)
 
 // Limits that a host of this version holds a module to. Sizes are bytes.
 const (
@@ -169,8 +234,20 @@ const (
 	MaxKey       = 128
 	MaxKV        = 24 << 10 // all keys and values of a step together
 	MaxMark      = 4 << 10
-	MaxTable     = 65536 // entries
+	MaxHTTP      = 1 << 20  // requests and responses of a phase, with their bodies
+	MaxOutput    = 64 << 10 // of exec
+	MaxFrames    = 1024     // calls within calls
+	MaxTable     = 65536    // entries
+	MaxGlobals   = 4096
 	MaxFunctions = 20000
+	MaxLocals    = 2000    // of one function, parameters included
+	MaxTargets   = 4096    // of one br_table
+	MaxBody      = 1 << 20 // of one function
+	MaxSegments  = 4096    // of data and of elements, each
+	MaxCustom    = 1 << 20 // all custom sections together but for the manifest
+	MaxExports   = 4096
+	// DefaultFuel is what a phase may use up, about one for an instruction.
+	DefaultFuel = 2_000_000_000
 	// DefaultMemory is what a module gets that declares no need.
 	DefaultMemory = 16 << 20
 )

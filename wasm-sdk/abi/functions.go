@@ -1,40 +1,54 @@
 package abi
 
+import "strings"
+
 // Function is an import that the contract offers.
 type Function struct {
 	Name string
 	// Needs is the capability that the manifest must declare, "" for core.
+	// [HTTP], [Serial] and [Exec] stand for any capability of that kind.
 	Needs Capability
-	// Type holds the parameters and, after a colon, the result:
-	// i is i32 (pointer, length, handle, number), I is i64 (offset, size, time).
+	// Type holds the parameters and, after a colon, the result. i is an i32
+	// (number or handle) and I an i64 (offset, size, time). r is a pointer and
+	// a length, two i32, of bytes that the host reads; w is a pointer and a
+	// capacity, two i32, of a buffer that the host fills.
 	Type string
+}
+
+// Wasm gives the type as WebAssembly has it: i and I alone.
+func (f Function) Wasm() string {
+	return strings.NewReplacer("r", "ii", "w", "ii").Replace(f.Type)
 }
 
 // Functions lists every import of version 1.0.
 //
-// The guest owns all buffers. (p, cap) is a buffer to fill: the answer is the
-// length, and a length above cap means that nothing was written and that the
-// call wants a larger buffer. (p, n) is a text or bytes to read. Lists are
-// names that each end in a zero byte. A negative answer is an [Errno].
+// The guest owns all buffers. Where the host fills one (w), the answer is the
+// length of what there is, and a length above the capacity means that nothing
+// was written and that the call wants a larger buffer. The exceptions are
+// art_read, tgt_read, http_read, serial_xfer and random: their answer is the
+// number of bytes written, 0 at the end. Lists are names that each end in a
+// zero byte. A negative answer is an [Errno].
 func Functions() []Function {
 	return []Function{
-		{"log", "", "iii:"},           // level, p, n
-		{"progress", "", "IIii:"},     // done, total, p, n
-		{"result_set", "", "ii:i"},    // JSON: see Result
-		{"cancelled", "", ":i"},       // 1 once the run is being cancelled
-		{"fuel_left", "", ":I"},       // -1: not metered
-		{"phase_info", "", "ii:i"},    // JSON: see Info
-		{"prop_get", Facts, "iiii:i"}, // name, p, cap
-		{"prop_list", Facts, "ii:i"},
-		{"config_get", Facts, "iiii:i"},    // name ("" for all), p, cap: JSON
-		{"art_open", Artifact, "ii:i"},     // role: handle
+		{"log", "", "ir:"},          // level, text
+		{"progress", "", "IIr:"},    // done, total, text
+		{"result_set", "", "r:i"},   // JSON: see Result
+		{"cancelled", "", ":i"},     // 1 once the run is being cancelled
+		{"fuel_left", "", ":I"},     // of this phase
+		{"phase_info", "", "w:i"},   // JSON: see Info
+		{"prop_get", Facts, "rw:i"}, // name
+		{"prop_list", Facts, "w:i"},
+		{"config_get", Facts, "rw:i"},      // name ("" for all): JSON
+		{"art_open", Artifact, "r:i"},      // role: handle
+		{"art_entry", Artifact, "ir:i"},    // handle of an archive, path: handle
 		{"art_size", Artifact, "i:I"},      // handle
-		{"art_read", Artifact, "iIii:i"},   // handle, offset, p, n: count, 0 at the end
-		{"art_digest", Artifact, "iiii:i"}, // handle, algorithm, p, cap
-		{"tgt_open", Target, "iii:i"},      // role, mode: handle
-		{"tgt_entry", Target, "iiii:i"},    // handle, path, permissions: handle
-		{"tgt_write", Target, "iIii:i"},    // handle, offset, p, n: n
-		{"tgt_read", Target, "iIii:i"},     // handle, offset, p, n: count, 0 at the end
+		{"art_read", Artifact, "iIw:i"},    // handle, offset: count
+		{"art_digest", Artifact, "iiw:i"},  // handle, algorithm: hex
+		{"art_close", Artifact, "i:i"},     // handle: frees it
+		{"tgt_open", Target, "ri:i"},       // role, mode: handle
+		{"tgt_entry", Target, "iri:i"},     // handle, path, permissions: handle
+		{"tgt_write", Target, "iIr:i"},     // handle, offset: count
+		{"tgt_read", Target, "iIw:i"},      // handle, offset: count
 		{"tgt_truncate", Target, "iI:i"},   // handle, size
 		{"tgt_sync", Target, "i:i"},        // handle
 		{"tgt_size", Target, "i:I"},        // handle
@@ -42,18 +56,49 @@ func Functions() []Function {
 		{"tgt_abort", Target, "i:i"},       // handle
 		{"tgt_close", Target, "i:i"},       // handle: syncs and frees it, what was staged stays
 		{"svc_copy", Services, "iIiII:I"},  // artifact, offset, target, offset, count (-1: to the end): count
-		{"kv_get", State, "iiii:i"},        // key, p, cap
-		{"kv_put", State, "iiii:i"},        // key, p, n
-		{"kv_del", State, "ii:i"},          // key
-		{"kv_list", State, "ii:i"},
+		{"svc_unpack", Services, "ii:I"},   // artifact, directory target: count of files
+		{"svc_hash", Services, "iIIiw:i"},  // artifact or target, offset, count (-1: to the end), algorithm: hex
+		{"svc_patch", Services, "iiii:I"},  // kind (0: recognise), old (target to read or artifact), patch (artifact), target: count
+		{"svc_inflate", Services, "iii:I"}, // kind (0: recognise), artifact, target: count
+		{"svc_verify", Services, "irr:i"},  // artifact or target, minisign signature, minisign public key: 0, or EBADDATA
+		{"kv_get", State, "rw:i"},          // key
+		{"kv_put", State, "rr:i"},          // key, value
+		{"kv_del", State, "r:i"},           // key
+		{"kv_list", State, "w:i"},
 		{"kv_flush", State, ":i"},
-		{"mark", Resume, "ii:i"},
-		{"last_mark", Resume, "ii:i"},
+		{"mark", Resume, "r:i"},
+		{"last_mark", Resume, "w:i"},
 		{"now_ms", Time, ":I"},  // since 1970
 		{"mono_ms", Time, ":I"}, // since an arbitrary moment
 		{"sleep_ms", Time, "I:i"},
-		{"random", Time, "ii:i"},
+		{"random", Time, "w:i"},
+		{"http_do", HTTP, "rr:i"},         // JSON: see Request; body: handle of the response
+		{"http_answer", HTTP, "iw:i"},     // handle: JSON, see Response
+		{"http_read", HTTP, "iw:i"},       // handle: count of the next bytes of the body
+		{"http_close", HTTP, "i:i"},       // handle
+		{"serial_xfer", Serial, "rrwi:i"}, // port, bytes to send, buffer to fill, milliseconds to wait for it: count
+		{"exec", Exec, "rr:i"},            // name, JSON object of its parameters: exit status
+		{"exec_output", Exec, "w:i"},      // of the last exec: both streams, the last 64 KiB
+		{"reboot_request", Reboot, "r:i"}, // reason
 	}
+}
+
+// Request is the text that http_do takes.
+type Request struct {
+	Method  string            `json:"method,omitempty"` // GET if empty
+	URL     string            `json:"url"`
+	Headers map[string]string `json:"headers,omitempty"`
+	// Timeout is in milliseconds, 0 for 30 seconds.
+	Timeout int64 `json:"timeoutMs,omitempty"`
+}
+
+// Response is the text that http_answer gives. Names of headers are in lower
+// case; of several values of one header, the first.
+type Response struct {
+	Status  int               `json:"status"`
+	Headers map[string]string `json:"headers,omitempty"`
+	// Size is the length of the body, -1 if it is not known.
+	Size int64 `json:"size"`
 }
 
 // Result is the text that result_set takes and a report carries.
@@ -76,4 +121,6 @@ type Info struct {
 	Module    string   `json:"module"` // hex SHA-256 of the module
 	Artifacts []string `json:"artifacts,omitempty"`
 	Targets   []string `json:"targets,omitempty"`
+	// Grants are the granted capabilities that carry a name, and reboot.
+	Grants []Capability `json:"grants,omitempty"`
 }

@@ -56,6 +56,10 @@ type Range struct {
 // Limits are what the module wants at the most; 0 is the host's default.
 type Limits struct {
 	Memory Bytes `json:"memory,omitempty"`
+	// Fuel is for one phase.
+	Fuel int64 `json:"fuel,omitempty"`
+	// Wall is for one phase, in milliseconds.
+	Wall int64 `json:"wallMs,omitempty"`
 }
 
 // Roles are the names that a workflow binds artifacts and targets to.
@@ -88,8 +92,11 @@ func (b *Bytes) UnmarshalJSON(text []byte) error {
 // Serves reports whether the module handles p.
 func (m *Manifest) Serves(p Phase) bool { return slices.Contains(m.Phases, p.String()) }
 
-// Wants reports whether the module declares c.
-func (m *Manifest) Wants(c Capability) bool { return slices.Contains(m.Capabilities, c) }
+// Wants reports whether the module declares c, or for a kind without a name
+// any capability of that kind.
+func (m *Manifest) Wants(c Capability) bool {
+	return slices.ContainsFunc(m.Capabilities, func(d Capability) bool { return d == c || d.Kind() == c })
+}
 
 // DecodeManifest reads a manifest strictly: unknown and repeated fields are
 // errors. Every error is [ErrManifest].
@@ -166,9 +173,12 @@ func (m *Manifest) Validate() error {
 		return err
 	}
 	for _, c := range m.Capabilities {
-		if !slices.Contains(Capabilities(), c) {
-			return fmt.Errorf("capability %q: want some of %q", c, Capabilities())
+		if !c.Valid() {
+			return fmt.Errorf("capability %q: want some of %q; http, serial and exec may carry a name after a colon", c, Capabilities())
 		}
+	}
+	if m.Limits.Fuel < 0 || m.Limits.Wall < 0 {
+		return errors.New("limits: want numbers of at least 0")
 	}
 	for _, r := range slices.Concat(m.Roles.Artifacts, m.Roles.Targets) {
 		if r == "" || len(r) > MaxKey || strings.ContainsAny(r, "/\x00") {
