@@ -40,6 +40,12 @@ type call struct {
 	saved   time.Duration // when the last checkpoint was, by the clock
 	moved   int64         // bytes copied since then
 
+	archives  map[origin]*archive
+	ports     map[string]int64 // handles of serial ports at the door, by name
+	output    []byte           // of the last exec
+	httpBytes int64            // of requests and responses
+	served    int64            // bytes that services moved
+
 	failed   error  // first failure of the host: it wins
 	trap     *Error // why a host function ended the instance
 	panicked any    // panic of the door, a source or the journal: it goes on in Call
@@ -302,10 +308,22 @@ func (c *call) close(ctx context.Context) error {
 	for _, a := range c.sources {
 		err = errors.Join(err, a.close())
 	}
+	for _, a := range c.archives {
+		a.free()
+	}
+	for i := range c.handles.slots {
+		if r, ok := c.handles.slots[i].value.(*response); ok {
+			r.close()
+		}
+	}
 	if c.panicked != nil {
 		return err // the door is gone
 	}
 	ctx = context.WithoutCancel(ctx)
+	for _, handle := range c.ports {
+		_, e := c.g.Door.Do(ctx, device.Op{Kind: device.Close, Run: c.g.Run, Handle: handle})
+		err = errors.Join(err, e)
+	}
 	for i := range c.handles.slots {
 		if t, ok := c.handles.slots[i].value.(*target); ok && t.open {
 			_, e := c.g.Door.Do(ctx, device.Op{Kind: device.Close, Run: c.g.Run, Target: t.grant.Ref, Handle: t.door})
