@@ -96,9 +96,8 @@ func TestExecute(t *testing.T) {
 	if _, err = execute("other", nil); !errors.Is(err, ErrUnknown) {
 		t.Errorf("error = %v, want ErrUnknown", err)
 	}
-	a, err = execute("hang", nil)
-	if !errors.Is(err, ErrTimeout) || string(a.Bytes) != "begun\n" {
-		t.Errorf("output %q, error %v, want ErrTimeout", a.Bytes, err)
+	if _, err = execute("hang", nil); !errors.Is(err, ErrTimeout) {
+		t.Errorf("error %v, want ErrTimeout", err)
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer stop()
