@@ -1,5 +1,6 @@
 // Package device is the one door to everything that an update may change or
-// ask: facts, targets, the boot choice, restarts and the clock.
+// ask: facts, targets, the boot choice, restarts and the clock, and what stands
+// beside the targets: serial ports and commands.
 //
 // [Load] reads a device file and [New] gives its [Door]. Whatever changes the
 // device is one call, [Door.Do] with an [Op], so that a wrapper is complete by

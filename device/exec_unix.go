@@ -53,7 +53,8 @@ func RunCommand(ctx context.Context, argv []string, dir string) (stdout []byte, 
 // no environment but PATH, and gives its exit status and the last 64 KiB of
 // what it printed. A program that a signal ended has the status 128 and the
 // signal's number. Only one that did not run, or that ctx ended, is an error; then
-// it and all that it started is killed, as [RunCommand] does. It is the real
+// it and all that it started is killed, as [RunCommand] does. One that leaves a
+// program behind which holds its output is waited for 5 s more. It is the real
 // [Env].Tool and may be shared.
 func RunTool(ctx context.Context, argv []string, dir string) (status int, output []byte, err error) {
 	if len(argv) == 0 {
@@ -62,19 +63,19 @@ func RunTool(ctx context.Context, argv []string, dir string) (status int, output
 	out := &tail{}
 	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	c.Dir, c.Stdout, c.Stderr = dir, out, out
-	c.Env = []string{"PATH=" + os.Getenv("PATH")}
+	c.Env = []string{"PATH=" + os.Getenv("PATH")} // what the program itself is looked for in
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	c.WaitDelay = 5 * time.Second
 	err = c.Run()
 	var exit *exec.ExitError
-	if ctx.Err() == nil && errors.As(err, &exit) {
-		err = nil
-		if status = exit.ExitCode(); status < 0 {
-			status = 128 + int(exit.Sys().(syscall.WaitStatus).Signal())
-		}
+	if ctx.Err() != nil || err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		return 0, out.kept(), errors.Join(err, ctx.Err())
 	}
-	return status, out.kept(), err
+	if status = c.ProcessState.ExitCode(); status < 0 {
+		status = 128 + int(c.ProcessState.Sys().(syscall.WaitStatus).Signal())
+	}
+	return status, out.kept(), nil
 }
 
 // tail keeps the last maxOutput bytes that are written to it.

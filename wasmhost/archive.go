@@ -98,7 +98,7 @@ func openArchive(ctx context.Context, c *call, from origin) (*archive, error) {
 			return nil, a.blame(err)
 		}
 		a.free = func() { _ = out.Close() } // it only gives memory back
-		plain = bufio.NewReaderSize(out, 64<<10)
+		plain = bufio.NewReaderSize(&watched{a.in, out}, 64<<10)
 	}
 	r := tar.NewReader(plain)
 	a.walk = func() (found, error) { return nextTar(r) }
@@ -145,7 +145,7 @@ func (a *archive) blame(err error) error {
 	switch {
 	case a.in.failed != nil:
 		return a.in.failed
-	case errors.Is(err, codec.ErrTooLarge), errors.Is(err, errors.ErrUnsupported), errors.Is(err, abi.EQUOTA), a.in.ctx.Err() != nil:
+	case errors.Is(err, codec.ErrTooLarge), errors.Is(err, errors.ErrUnsupported), errors.Is(err, abi.EQUOTA):
 		return err
 	}
 	return abi.EBADDATA

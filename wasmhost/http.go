@@ -257,9 +257,16 @@ func httpRead(ctx context.Context, c *call, a args) int64 {
 	if len(b) == 0 {
 		return 0
 	}
+	left := abi.MaxHTTP - c.httpBytes
+	if left < 0 {
+		return int64(abi.EQUOTA)
+	}
 	// One byte beyond the quota tells the end from too much.
-	b = b[:min(int64(len(b)), abi.MaxHTTP-c.httpBytes+1)]
-	n, err := r.Body.Read(b)
+	b = b[:min(int64(len(b)), left+1)]
+	n, err := 0, error(nil)
+	for n == 0 && err == nil {
+		n, err = r.Body.Read(b)
+	}
 	switch {
 	case n > 0:
 		if !c.spend(n) {
@@ -267,7 +274,7 @@ func httpRead(ctx context.Context, c *call, a args) int64 {
 			return int64(abi.EQUOTA)
 		}
 		return int64(n) // an error comes again with the next read
-	case err == nil, err == io.EOF:
+	case err == io.EOF:
 		return 0
 	}
 	return c.unreached(ctx, r.ctx, r.Request.URL.String(), err)

@@ -208,7 +208,9 @@ func TestHTTPStaysWithinItsQuota(t *testing.T) {
 	b = newBench(nil, device.Slots)
 	web.grants(b)
 	err = run(t, abi.Install, plain(""), &b.grants, func(s *script) {
+		h := s.must("http_do", request(abi.Request{URL: web.granted.URL + "/echo"}), "")
 		s.want(abi.EQUOTA, "http_do", request(abi.Request{URL: web.granted.URL + "/echo", Method: "PUT"}), make([]byte, abi.MaxHTTP))
+		s.want(abi.EQUOTA, "http_read", h, make([]byte, 10))
 	})
 	if err != nil {
 		t.Error(err)

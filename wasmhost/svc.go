@@ -94,6 +94,25 @@ func (r *reading) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// watched is what a decoder makes of a reading. A few bytes of input can
+// become gigabytes, so that the end of the phase is looked for here too.
+type watched struct {
+	in *reading
+	r  io.Reader
+}
+
+func (w *watched) Read(b []byte) (int, error) {
+	switch {
+	case w.in.c.cancelled():
+		w.in.failed = abi.ECANCELED
+	case w.in.ctx.Err() != nil:
+		w.in.failed = context.Cause(w.in.ctx)
+	default:
+		return w.r.Read(b[:min(len(b), copyPiece)])
+	}
+	return 0, w.in.failed
+}
+
 // refuse gives the guest's answer to the end of a service: an errno that lies
 // below err, or what the bytes are to blame for. Anything else is the host's
 // own failure.

@@ -37,7 +37,7 @@ func svcInflate(ctx context.Context, c *call, a args) int64 {
 	if err != nil {
 		return c.refuse(err)
 	}
-	err = p.again(ctx, out)
+	err = p.again(ctx, &watched{in, out})
 	if err = errors.Join(err, out.Close()); err != nil {
 		return c.refuse(err)
 	}

@@ -82,12 +82,19 @@ func (s *script) must(name string, params ...any) int64 {
 func (s *script) want(want any, name string, params ...any) {
 	s.t.Helper()
 	got := s.ask(name, params...)
-	n, _ := want.(int)
-	if e, ok := want.(abi.Errno); ok {
-		n = int(e)
+	n := int64(0)
+	switch v := want.(type) {
+	case int:
+		n = int64(v)
+	case int64:
+		n = v
+	case abi.Errno:
+		n = int64(v)
+	default:
+		s.t.Fatalf("%T cannot be wanted", want)
 	}
-	if got != int64(n) {
-		s.t.Errorf("%s%q = %d (%v), want %d; failed: %v", name, params, got, errnoText(got), n, s.c.failed)
+	if got != n {
+		s.t.Errorf("%s%.200q = %d (%v), want %d; failed: %v", name, params, got, errnoText(got), n, s.c.failed)
 	}
 }
 

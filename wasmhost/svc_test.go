@@ -2,11 +2,13 @@ package wasmhost
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -269,6 +271,48 @@ func TestPatch(t *testing.T) {
 			t.Errorf("error = %v, want the source's own", err)
 		}
 	})
+}
+
+// bursting is a source whose stream panics after its head.
+type bursting struct{ *memorySource }
+
+type burstingStream struct{ Stream }
+
+func (b bursting) Open(ctx context.Context, state []byte) (Stream, error) {
+	s, err := b.memorySource.Open(ctx, state)
+	return burstingStream{s}, err
+}
+
+func (b burstingStream) Read(p []byte) (int, error) {
+	if at, _ := b.Mark(); string(at) != "0" {
+		panic(powerCut{})
+	}
+	return b.Stream.Read(p[:20])
+}
+
+// The decoder of a patch has goroutines; a panic of what it reads comes out of
+// the call all the same, and nothing of it stays behind.
+func TestPanicWhilePatching(t *testing.T) {
+	old := image(2 * mib)
+	patch := patchOf(t, "udelta", old, newer(old))
+	before := runtime.NumGoroutine()
+	for range 20 {
+		b := newBench(patch, device.File)
+		b.grants.Sources["image"] = bursting{b.source}
+		b.door.live["old"] = old
+		b.grants.Targets["old"] = Target{Ref: "old", Type: device.File, Mode: Read}
+		b.grants.Targets["out"] = Target{Ref: "out", Type: device.File, Mode: Write}
+		if !attempt(func() {
+			run(t, abi.Install, plain(""), &b.grants, func(s *script) {
+				s.ask("svc_patch", 0, s.must("tgt_open", "old", abi.ModeRead), s.must("art_open", "image"), s.must("tgt_open", "out", abi.ModeWrite))
+			})
+		}) {
+			t.Fatal("the panic was lost")
+		}
+	}
+	if after := runtime.NumGoroutine(); after > before+5 {
+		t.Errorf("%d goroutines, %d before", after, before)
+	}
 }
 
 // work is a service from an artifact into a target that can be cut anywhere.
