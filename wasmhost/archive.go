@@ -1,7 +1,6 @@
 package wasmhost
 
 import (
-	"archive/tar"
 	"bufio"
 	"context"
 	"errors"
@@ -100,30 +99,8 @@ func openArchive(ctx context.Context, c *call, from origin) (*archive, error) {
 		a.free = func() { _ = out.Close() } // it only gives memory back
 		plain = bufio.NewReaderSize(&watched{a.in, out}, 64<<10)
 	}
-	r := tar.NewReader(plain)
-	a.walk = func() (found, error) { return nextTar(r) }
+	a.walk = (&tarReader{r: plain}).next
 	return a, nil
-}
-
-// nextTar gives the next member of a tar.
-func nextTar(r *tar.Reader) (found, error) {
-	for {
-		h, err := r.Next()
-		if err != nil {
-			return found{}, err
-		}
-		f := found{raw: h.Name, perm: fs.FileMode(h.Mode) & fs.ModePerm, odd: h.Mode&0o6000 != 0, size: h.Size, kind: special}
-		f.body = func() (io.Reader, error) { return r, nil }
-		switch h.Typeflag {
-		case tar.TypeXGlobalHeader:
-			continue // remarks on the archive, such as a commit's name
-		case tar.TypeReg, tar.TypeGNUSparse:
-			f.kind = regular
-		case tar.TypeDir:
-			f.kind = folder
-		}
-		return f, nil
-	}
 }
 
 // next gives the next member; io.EOF is the end.

@@ -274,7 +274,7 @@ func httpRead(ctx context.Context, c *call, a args) int64 {
 			return int64(abi.EQUOTA)
 		}
 		return int64(n) // an error comes again with the next read
-	case err == io.EOF:
+	case err == io.EOF && r.ctx.Err() == nil: // a server may end the body when it is hung up on
 		return 0
 	}
 	return c.unreached(ctx, r.ctx, r.Request.URL.String(), err)
