@@ -2,9 +2,11 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
+	"github.com/updraft-ota/updraft/wasm-sdk/abi"
 	updraft "github.com/updraft-ota/updraft/wasm-sdk/go"
 )
 
@@ -14,18 +16,16 @@ func main() {}
 
 // compat compares the fact model with the models in the step's settings.
 func compat(s *updraft.Step) error {
-	var want struct {
-		Models []string `json:"models"`
-	}
-	if err := s.Settings(&want); err != nil {
+	models, err := s.Texts("models")
+	if err != nil && !errors.Is(err, abi.ENOENT) {
 		return err
 	}
 	model, ok := s.Fact("model")
 	if !ok {
 		return updraft.Incompatible("the device has no fact model")
 	}
-	if !slices.Contains(want.Models, model) {
-		return updraft.Incompatible("model " + model + " is not one of " + strings.Join(want.Models, ", "))
+	if !slices.Contains(models, model) {
+		return updraft.Incompatible("model " + model + " is not one of " + strings.Join(models, ", "))
 	}
 	return nil
 }

@@ -10,6 +10,9 @@ func main() {}
 // install stages the image. After a power cut it is called again, and Copy
 // goes on where the last checkpoint was.
 func install(s *updraft.Step) error {
+	if mark, _ := s.LastMark(); string(mark) == "copied" {
+		return nil
+	}
 	image, err := s.Artifact("image")
 	if err != nil {
 		return err
@@ -18,14 +21,14 @@ func install(s *updraft.Step) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.Copy(out, image)
-	return err
+	if _, err := s.Copy(out, image); err != nil {
+		return err
+	}
+	return s.Mark([]byte("copied"))
 }
 
-// commit makes the slot choosable, once every byte of the image was verified.
-func commit(s *updraft.Step) error { return finish(s, (*updraft.Target).Commit) }
-
-// rollback drops what install staged.
+// commit makes the slot choosable; rollback drops what install staged.
+func commit(s *updraft.Step) error   { return finish(s, (*updraft.Target).Commit) }
 func rollback(s *updraft.Step) error { return finish(s, (*updraft.Target).Abort) }
 
 func finish(s *updraft.Step, how func(*updraft.Target) error) error {

@@ -11,7 +11,7 @@ import (
 func TestInstallThenCommit(t *testing.T) {
 	phases := updraft.Phases{Install: install, Commit: commit, Rollback: rollback}
 	d := updraft.Double{Artifacts: map[string][]byte{"image": []byte("new system")}}
-	for _, phase := range []abi.Phase{abi.Install, abi.Commit} {
+	for _, phase := range []abi.Phase{abi.Install, abi.Install, abi.Commit} { // again, as after a power cut
 		if class, err := d.Call(phases, phase); class != abi.OK {
 			t.Fatalf("%s: class %d, %v", phase, class, err)
 		}

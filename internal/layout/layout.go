@@ -31,7 +31,10 @@ var Rooms = map[string][]string{
 	"wasmhost":                  {"wasmhost/meter", "device", "delta", "delta/codec", "internal/disk", "internal/trust", "wasm-sdk/abi"},
 	"wasmhost/meter":            {"wasm-sdk/abi"},
 	"wasm-sdk/abi":              {},
-	"wasm-sdk/toolchain":        {"wasm-sdk/abi"},
+	"wasm-sdk/rust":             {},
+	"wasm-sdk/zig":              {},
+	"wasm-sdk":                  {},
+	"wasm-sdk/toolchain":        {"wasm-sdk", "wasm-sdk/abi"},
 	"wasm-sdk/conformance":      {"wasmhost", "device", "internal/disk", "internal/document", "internal/trust", "wasm-sdk/abi"},
 	"wasm-sdk/go/...":           {"wasm-sdk/abi", "wasm-sdk/go"},
 	"control":                   {"engine"},
@@ -47,7 +50,7 @@ var Rooms = map[string][]string{
 	"internal/sample":           {},
 	"cmd/updraft":               {Anything},
 	"cmd/updraft-agent":         {"agent", "engine", "device", "internal/document"},
-	"examples/...":              {"wasm-sdk/go", "agent", "engine", "device"},
+	"examples/...":              {"wasm-sdk/abi", "wasm-sdk/go", "agent", "engine", "device"},
 	"bench/...":                 {Anything},
 }
 

@@ -87,6 +87,23 @@ func (a *Artifact) some(p []byte, off int64) (int, error) {
 	return int(n), nil
 }
 
+// Entry opens the file at path in an archive (tar or zip, compressed or not).
+// Of a sequential artifact, entries are opened in the order in which the
+// archive has them, and what lies between is skipped. The result is read, and
+// given to a service, like an artifact. Close it when done: a step has 32 handles.
+func (a *Artifact) Entry(path string) (*Artifact, error) {
+	name := a.role + "/" + path
+	h := a.host.artEntry(a.handle, path)
+	if err := check("entry "+name, h); err != nil {
+		return nil, err
+	}
+	return &Artifact{host: a.host, handle: h, role: name}, nil
+}
+
+// Close frees the handle. The host reads what is left of the artifact and
+// compares its digest all the same.
+func (a *Artifact) Close() error { return check("close artifact "+a.role, a.host.artClose(a.handle)) }
+
 // Target is an open target, or an entry below one.
 type Target struct {
 	host   host

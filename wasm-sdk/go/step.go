@@ -11,6 +11,10 @@
 //
 // The module is built, and gets its manifest, by
 //
+//	updraft module build
+//
+// or, without updraft, by
+//
 //	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags='-s -w' -o step.wasm
 //	go run github.com/updraft-ota/updraft/wasm-sdk/go/attach -manifest updraft.json step.wasm step.wasm
 //
@@ -26,6 +30,8 @@ package updraft
 import (
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,9 +109,26 @@ func (s *Step) class(err error) abi.Class {
 
 // details is {"details": text} without the weight of a JSON encoder.
 func details(text string) []byte {
+	return append(quote([]byte(`{"details":`), text[:min(len(text), abi.MaxLine)]), '}')
+}
+
+// object is a JSON object of texts, in the order of its names.
+func object(fields map[string]string) []byte {
+	out := []byte{'{'}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = quote(append(quote(out, name), ':'), fields[name])
+	}
+	return append(out, '}')
+}
+
+// quote appends text as JSON has it.
+func quote(out []byte, text string) []byte {
 	const hex = "0123456789abcdef"
-	out := []byte(`{"details":"`)
-	for _, b := range []byte(strings.ToValidUTF8(text[:min(len(text), abi.MaxLine)], "?")) {
+	out = append(out, '"')
+	for _, b := range []byte(strings.ToValidUTF8(text, "?")) {
 		switch {
 		case b == '"' || b == '\\':
 			out = append(out, '\\', b)
@@ -115,7 +138,7 @@ func details(text string) []byte {
 			out = append(out, b)
 		}
 	}
-	return append(out, '"', '}')
+	return append(out, '"')
 }
 
 // Step is one call of a phase and all that it may use.
@@ -132,6 +155,9 @@ func (s *Step) Progress(done, total int64, text string) { s.host.progress(done, 
 
 // Cancelled reports whether the run is being cancelled; a phase then returns soon.
 func (s *Step) Cancelled() bool { return s.host.cancelled() }
+
+// FuelLeft gives what the phase may still use up, about one for an instruction.
+func (s *Step) FuelLeft() int64 { return s.host.fuelLeft() }
 
 // Result leaves codes and details for the report, in place of the error's text.
 func (s *Step) Result(r abi.Result) error {
@@ -164,15 +190,6 @@ func (s *Step) Fact(name string) (string, bool) {
 
 // Facts lists the names of all facts. Capability: facts.
 func (s *Step) Facts() ([]string, error) { return names("facts", s.host.propList) }
-
-// Settings reads the step's settings into v as JSON. Capability: facts.
-func (s *Step) Settings(v any) error {
-	text, err := grow(func(p []byte) int32 { return s.host.configGet("", p) })
-	if err != nil {
-		return fault("settings", err)
-	}
-	return json.Unmarshal(text, v)
-}
 
 // Now gives the wall clock in milliseconds. Capability: time.
 func (s *Step) Now() time.Time { return time.UnixMilli(s.host.now()) }

@@ -1,0 +1,1 @@
+../../wasm-sdk/assemblyscript/updraft.ts

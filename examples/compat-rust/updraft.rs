@@ -1,0 +1,1 @@
+../../wasm-sdk/rust/updraft.rs

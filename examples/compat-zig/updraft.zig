@@ -1,0 +1,1 @@
+../../wasm-sdk/zig/updraft.zig

