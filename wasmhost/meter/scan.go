@@ -10,8 +10,8 @@ const (
 	// A segment behind a branch or a join that costs at most foldMost is added
 	// to the charge before the branch, as long as no more than foldAll of such
 	// cost is added to one charge: so much may be paid for and not executed.
-	foldMost = 16
-	foldAll  = 64
+	foldMost = 8
+	foldAll  = 16
 )
 
 // scan reads the bodies of functions and finds out where each has to be
