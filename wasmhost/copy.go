@@ -59,6 +59,7 @@ func (c *call) move(ctx context.Context, art *artifact, t *target, k Copy) (int6
 		return 0, err
 	}
 	c.moved += int64(n)
+	c.count(int64(n))
 	return int64(n), nil
 }
 
