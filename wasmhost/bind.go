@@ -111,31 +111,12 @@ func bind(ctx context.Context, r wazero.Runtime) error {
 			continue
 		}
 		params, results, _ := strings.Cut(f.Wasm(), ":")
-		e := entry{name: f.Name, params: len(params), buffers: buffers(f.Type), wide: results == "I", binding: todo[f.Name]}
 		b.NewFunctionBuilder().
-			WithGoModuleFunction(api.GoModuleFunc(e.call), valueTypes(params), valueTypes(results)).
+			WithGoModuleFunction(api.GoModuleFunc(newEntry(f.Name, f.Type, todo[f.Name]).call), valueTypes(params), valueTypes(results)).
 			Export(f.Name)
 	}
 	_, err := b.Instantiate(ctx)
 	return err
-}
-
-// buffers finds the pointers in the type of a function: each is followed by
-// its length.
-func buffers(typ string) []int {
-	var list []int
-	at := 0
-	for _, letter := range typ {
-		switch letter {
-		case ':':
-			return list
-		case 'r', 'w':
-			list = append(list, at)
-			at++
-		}
-		at++
-	}
-	return list
 }
 
 func valueTypes(s string) []api.ValueType {
@@ -150,38 +131,38 @@ func valueTypes(s string) []api.ValueType {
 	return list
 }
 
+// entry is a function of the host as a module sees it.
 type entry struct {
 	name    string
-	params  int
-	buffers []int // which of them are pointers
-	wide    bool  // the result is an i64
+	params  int    // numbers, two for each buffer
+	buffers []int  // which of them are pointers; the length follows
+	fills   []bool // whether the host fills that buffer (w) or reads it (r)
+	wide    bool   // the result is an i64
 	binding
 }
 
-// call runs the function for the instance that called it. The only panics
-// that leave it end the instance; one that is not the host's own is kept, and
-// Call lets it go on.
-func (i entry) call(ctx context.Context, guest api.Module, stack []uint64) {
+// newEntry makes the entry of a function whose type is in the notation of
+// [abi.Function].
+func newEntry(name, typ string, b binding) *entry {
+	params, result, _ := strings.Cut(typ, ":")
+	i := &entry{name: name, wide: result == "I", binding: b}
+	for _, letter := range params {
+		if letter == 'r' || letter == 'w' {
+			i.buffers = append(i.buffers, i.params)
+			i.fills = append(i.fills, letter == 'w')
+			i.params++
+		}
+		i.params++
+	}
+	return i
+}
+
+// call runs the function for the instance that called it.
+func (i *entry) call(ctx context.Context, guest api.Module, stack []uint64) {
 	c, _ := ctx.Value(callKey{}).(*call)
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		if p != any(c.trap) || c.trap == nil {
-			c.panicked = p
-			c.trap = c.fault(HostIO, "panic", nil)
-		}
-		panic(c.trap)
-	}()
-	if ctx.Err() != nil {
-		c.trap = c.fault(Wall, i.name, nil) // [call.ended] knows better why
-		panic(c.trap)
-	}
-	answer := int64(abi.EDENIED)
-	if i.phases.has(c.phase) {
-		answer = i.do(ctx, c, i.read(c, guest.Memory(), stack[:i.params]))
-	}
+	defer c.caught()
+	c.enter(ctx)
+	answer := c.host(ctx, i, i.read(c, guest.Memory(), stack[:i.params]))
 	if len(stack) == 0 {
 		return
 	}
@@ -190,6 +171,58 @@ func (i entry) call(ctx context.Context, guest api.Module, stack []uint64) {
 	} else {
 		stack[0] = api.EncodeI32(int32(answer))
 	}
+}
+
+// caught is deferred in every function that wazero calls. The only panics
+// that go on end the instance; one that is not the host's own is kept, and
+// Call lets it go on.
+func (c *call) caught() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != any(c.trap) || c.trap == nil {
+		c.panicked = p
+		c.trap = c.fault(HostIO, "panic", nil)
+	}
+	panic(c.trap)
+}
+
+// enter is the beginning of every import, WASI too: it is counted, paid and
+// refused when the phase's time is over.
+func (c *call) enter(ctx context.Context) {
+	c.usage.Calls++
+	if ctx.Err() != nil {
+		c.check(ctx)
+	}
+	c.charge(ctx, callFuel)
+}
+
+// host is the one place where what a module asks is answered: the functions
+// of the contract, and those four that the WASI shim leaves to the host. All
+// that comes in is in a, and all that goes out in its buffers and the answer.
+func (c *call) host(ctx context.Context, i *entry, a args) int64 {
+	moved := int64(0)
+	for _, b := range a.memory[:len(i.buffers)] {
+		moved += int64(len(b))
+	}
+	c.charge(ctx, moved/bytesFuel)
+	answer := c.serve(ctx, i, a)
+	for n, fills := range i.fills {
+		if size := int64(len(a.memory[n])); fills {
+			moved -= size - min(max(answer, 0), size)
+		}
+	}
+	c.usage.Moved += moved
+	return answer
+}
+
+// bound answers by the table of bindings.
+func bound(ctx context.Context, i *entry, a args) int64 {
+	if !i.phases.has(a.c.phase) {
+		return int64(abi.EDENIED)
+	}
+	return i.do(ctx, a.c, a)
 }
 
 // args are what the guest passed.
@@ -202,7 +235,7 @@ type args struct {
 }
 
 // read finds the guest's buffers; one that is not in its memory traps.
-func (i entry) read(c *call, mem api.Memory, stack []uint64) args {
+func (i *entry) read(c *call, mem api.Memory, stack []uint64) args {
 	a := args{c: c, name: i.name, stack: stack, buffers: i.buffers}
 	for n, k := range i.buffers {
 		at, size := api.DecodeU32(stack[k]), api.DecodeU32(stack[k+1])
@@ -220,8 +253,7 @@ func (a args) i64(n int) int64 { return int64(a.stack[n]) }
 
 // trap ends the instance: the module broke the contract.
 func (a args) trap(format string, v ...any) {
-	a.c.trap = a.c.fault(GuestTrap, a.name+": "+fmt.Sprintf(format, v...), nil)
-	panic(a.c.trap)
+	a.c.stop(GuestTrap, a.name+": "+fmt.Sprintf(format, v...), nil)
 }
 
 // bytes gives the guest's memory at the pointer in n and the length behind

@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 )
@@ -22,13 +24,16 @@ import (
 //
 // A file is: magic, the 64-byte name that wazero gives the entry, the code,
 // and HMAC-SHA256 of the file's identity and all before. The identity is the
-// module's digest and the name of wazero's own folder, which holds its
-// version, architecture and system. Files are not synced: a torn one fails
-// its MAC and is compiled again.
+// digest of the metered module, which differs with the meter's version and
+// the memory that is granted, and the name of wazero's own folder, which holds
+// its version, architecture and system. Files are not synced: a torn one fails
+// its MAC and is compiled again. When the files are more than the quota, those
+// that were used longest ago go.
 type cache struct {
-	dir  string
-	key  []byte
-	warn func(error)
+	dir   string
+	key   []byte
+	quota int64 // bytes
+	warn  func(error)
 }
 
 const (
@@ -42,7 +47,7 @@ const (
 // errStale says that a cache file is missing or not to be used.
 var errStale = errors.New("not usable")
 
-func openCache(dir string, key []byte, warn func(error)) (*cache, error) {
+func openCache(dir string, key []byte, quota int64, warn func(error)) (*cache, error) {
 	if len(key) < 32 {
 		return nil, fmt.Errorf("key of %d bytes, want at least 32", len(key))
 	}
@@ -64,12 +69,13 @@ func openCache(dir string, key []byte, warn func(error)) (*cache, error) {
 	for _, name := range left { // of a process that was killed while it loaded
 		err = errors.Join(err, os.RemoveAll(name))
 	}
-	return &cache{dir: dir, key: append([]byte(nil), key...), warn: warn}, err
+	return &cache{dir: dir, key: append([]byte(nil), key...), quota: quota, warn: warn}, err
 }
 
 // compile calls compile with a handover folder of wazero's that holds the
-// verified entry, if there is one, and afterwards keeps what is new in it.
-func (c *cache) compile(digest string, compile func(wazero.CompilationCache) error) (err error) {
+// verified entry of the metered module, if there is one, and afterwards keeps
+// what is new in it.
+func (c *cache) compile(metered []byte, compile func(wazero.CompilationCache) error) (err error) {
 	private, err := os.MkdirTemp(c.dir, handoverPrefix)
 	if err != nil {
 		return err
@@ -79,7 +85,7 @@ func (c *cache) compile(digest string, compile func(wazero.CompilationCache) err
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(c.dir, digest+"-"+filepath.Base(hand.dir))
+	file := filepath.Join(c.dir, fmt.Sprintf("%x-%s", sha256.Sum256(metered), filepath.Base(hand.dir)))
 	entry, err := c.take(file, hand.dir)
 	if err != nil && !errors.Is(err, errStale) {
 		return errors.Join(err, hand.cache.Close(context.Background()))
@@ -99,7 +105,9 @@ func (c *cache) compile(digest string, compile func(wazero.CompilationCache) err
 	if err != nil {
 		return err
 	}
-	if err := c.keep(file, hand.dir, entry); err != nil && c.warn != nil {
+	now := time.Now()
+	_ = os.Chtimes(file, now, now) // if it cannot be touched, it only goes sooner
+	if err := errors.Join(c.keep(file, hand.dir, entry), c.evict()); err != nil && c.warn != nil {
 		// A cache that cannot be written costs time, not the update.
 		c.warn(fmt.Errorf("keep compiled module: %w", err))
 	}
@@ -188,6 +196,31 @@ func (c *cache) keep(file, dir, taken string) error {
 		}
 	}
 	return nil
+}
+
+// evict removes the files that were used longest ago until the rest fits.
+func (c *cache) evict() error {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return err
+	}
+	var files []fs.FileInfo
+	total := int64(0)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			files = append(files, info)
+			total += info.Size()
+		}
+	}
+	slices.SortFunc(files, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	for _, f := range files {
+		if total <= c.quota {
+			break
+		}
+		err = errors.Join(err, os.Remove(filepath.Join(c.dir, f.Name())))
+		total -= f.Size()
+	}
+	return err
 }
 
 func (c *cache) store(file, entry string) (err error) {

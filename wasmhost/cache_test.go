@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,7 +84,7 @@ func TestChangedCacheFileIsNotUsed(t *testing.T) {
 	// usable asks the cache itself, since compiling would hide its answer.
 	usable := func(key []byte, name string, content []byte) bool {
 		t.Helper()
-		c, err := openCache(dir, key, nil)
+		c, err := openCache(dir, key, 1<<30, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,5 +177,60 @@ func TestCacheRefusesAnOpenFolder(t *testing.T) {
 	}
 	if _, err := New(t.Context(), Config{Cache: dir, CacheKey: make([]byte, 31)}); err == nil {
 		t.Error("a short key was accepted")
+	}
+}
+
+// The files that were used longest ago go when the quota is reached.
+func TestCacheKeepsItsQuota(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	modules := make([][]byte, 4)
+	for i := range modules {
+		modules[i] = asm{body: []byte{0x41, byte(i % 3), 0x1a, 0x41, 0}, data: strings.Repeat("x", i)}.bytes(t)
+	}
+	var quota int64
+	load := func(wasm []byte) {
+		t.Helper()
+		h, err := New(t.Context(), Config{Cache: dir, CacheKey: make([]byte, 32), CacheQuota: quota, Warn: func(err error) { t.Error(err) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := h.Load(t.Context(), wasm, Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	files := func() []string {
+		names, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	load(modules[0])
+	first := only(t, dir)
+	info, err := os.Stat(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quota = 2*info.Size() + info.Size()/2 // for two of them
+	load(modules[1])
+	old := time.Now().Add(-time.Hour)
+	for i, name := range slices.Sorted(slices.Values(files())) {
+		if err := os.Chtimes(name, old.Add(time.Duration(i)*time.Second), old.Add(time.Duration(i)*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load(modules[0]) // used again: the other is now the oldest
+	load(modules[2])
+	if got := files(); len(got) != 2 || !slices.Contains(got, first) {
+		t.Errorf("%d files are left, the one used last among them: %v", len(got), slices.Contains(got, first))
+	}
+	quota = 1
+	load(modules[3])
+	if got := files(); len(got) != 0 {
+		t.Errorf("%q are left with a quota of 1 byte", got)
 	}
 }

@@ -1,9 +1,7 @@
 package wasmhost
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +13,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/sys"
+	"github.com/tetratelabs/wazero/experimental"
 
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/wasm-sdk/abi"
@@ -44,7 +42,19 @@ type call struct {
 	ports     map[string]int64 // handles of serial ports at the door, by name
 	output    []byte           // of the last exec
 	httpBytes int64            // of requests and responses
-	served    int64            // bytes that services moved
+
+	// serve answers the module: [bound], or what stands in for it or listens.
+	serve    func(ctx context.Context, i *entry, a args) int64
+	tank     tank
+	usage    Usage
+	wall     time.Duration // that the phase may take
+	begun    time.Duration // by the clock
+	still    time.Duration // slept in compat, where the time stands still
+	dice     io.Reader
+	out      [2]printed // stdout and stderr
+	looked   time.Time  // when the host last asked whether the run is being cancelled
+	warned   bool       // it was
+	warnedAt time.Duration
 
 	failed   error  // first failure of the host: it wins
 	trap     *Error // why a host function ended the instance
@@ -69,19 +79,28 @@ var errWall = errors.New("the phase's time is over")
 func (m *Module) Call(ctx context.Context, phase abi.Phase, g Grants) (Result, error) {
 	c := &call{
 		m: m, phase: phase, g: &g, sources: map[string]*artifact{}, targets: map[string]*target{}, fresh: map[string]bool{},
+		serve: bound, tank: tank{limit: m.fuel}, wall: m.wall(phase, &g),
 	}
+	c.out = [2]printed{{c: c, level: abi.LevelInfo}, {c: c, level: abi.LevelWarn}}
 	if err := c.admit(); err != nil {
 		return Result{}, c.fault(Denied, "", err)
 	}
 	if err := c.load(ctx); err != nil {
 		return Result{}, err
 	}
+	begin := time.Now()
 	err := c.run(ctx)
 	err = errors.Join(err, c.close(ctx))
-	c.logs.end(c.log)
+	c.endLog()
 	c.shown.end(g.Progress)
 	if c.panicked != nil {
 		panic(c.panicked)
+	}
+	c.usage.Wall = time.Since(begin)
+	c.result.Usage = c.usage
+	var own *Error
+	if errors.As(err, &own) {
+		own.Usage = c.usage
 	}
 	return c.result, err
 }
@@ -134,6 +153,7 @@ func (c *call) load(ctx context.Context) error {
 	c.point = c.point.clone() // the journal may have handed out maps of its own
 	if c.g.Clock != nil {
 		c.saved = c.g.Clock.Mono()
+		c.begun = c.saved
 	}
 	return nil
 }
@@ -199,17 +219,25 @@ func (c *call) seal(ctx context.Context) error {
 
 // guest makes the instance, calls the phase and says how it ended.
 func (c *call) guest(ctx context.Context) (class abi.Class, err error) {
-	limit := cmp.Or(c.g.Wall, c.m.limits.Wall, installWall)
-	if c.phase == abi.Compat {
-		limit = cmp.Or(c.g.Wall, c.m.limits.Wall, compatWall)
+	memory, err := newArena(&c.m.host.memory, c.m.info.Memory.Granted)
+	if err != nil {
+		return 0, c.fault(Memory, "", err)
 	}
-	ctx, stop := context.WithTimeoutCause(context.WithValue(ctx, callKey{}, c), limit, errWall)
+	defer func() {
+		c.usage.Fuel, c.usage.Frames, c.usage.Memory = c.tank.used(), c.tank.deep, memory.peak
+		memory.Free() // again, for an instance that was never made
+	}()
+	ctx, stop := context.WithTimeoutCause(context.WithValue(ctx, callKey{}, c), c.wall, errWall)
 	defer stop()
-	instance, err := c.m.runtime.InstantiateModule(ctx, c.m.code, c.instance(ctx))
+	instance, err := c.m.runtime.InstantiateModule(experimental.WithMemoryAllocator(ctx, memory), c.m.code,
+		wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
 		return 0, c.ended(ctx, err)
 	}
 	defer func() { err = errors.Join(err, instance.Close(ctx)) }()
+	if err := c.tank.connect(instance); err != nil {
+		return 0, c.fault(HostIO, "", err)
+	}
 	if f := instance.ExportedFunction(abi.InitExport); f != nil {
 		if _, err := f.Call(ctx); err != nil || c.failed != nil {
 			return 0, c.ended(ctx, err)
@@ -222,28 +250,6 @@ func (c *call) guest(ctx context.Context) (class abi.Class, err error) {
 	return abi.Class(api.DecodeI32(out[0])), nil
 }
 
-// instance is what the module sees of WASI. In compat time stands still and
-// randomness repeats (wazero's defaults), so that the verdict is the same on
-// every machine.
-func (c *call) instance(ctx context.Context) wazero.ModuleConfig {
-	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().
-		WithStdout(&printed{c: c, level: abi.LevelInfo}).
-		WithStderr(&printed{c: c, level: abi.LevelWarn})
-	if c.phase == abi.Compat {
-		return config
-	}
-	clock := c.g.Clock
-	return config.WithRandSource(rand.Reader).
-		WithWalltime(func() (int64, int32) {
-			now := clock.Now()
-			return now.Unix(), int32(now.Nanosecond())
-		}, sys.ClockResolution(time.Microsecond)).
-		// Go's runtime refuses to start at zero, where a virtual clock may begin.
-		WithNanotime(func() int64 { return int64(clock.Mono()) + 1 }, sys.ClockResolution(time.Microsecond)).
-		// The end of ctx ends the sleep, and then the instance.
-		WithNanosleep(func(ns int64) { _ = clock.Sleep(ctx, time.Duration(ns)) })
-}
-
 // ended says why the instance ended: the host's failure first, whatever the
 // guest made of it.
 func (c *call) ended(ctx context.Context, err error) error {
@@ -254,19 +260,15 @@ func (c *call) ended(ctx context.Context, err error) error {
 		return c.broken(ctx, c.failed)
 	}
 	if cause := context.Cause(ctx); cause != nil {
-		return c.fault(stopped(cause), "", cause)
+		c.trap = c.fault(stopped(cause), "", cause)
 	}
 	if c.trap != nil {
-		c.trap.Stack = stack(err)
+		c.trap.Stack = c.m.stack(err)
 		return c.trap
-	}
-	var exit *sys.ExitError
-	if errors.As(err, &exit) {
-		return c.fault(GuestTrap, fmt.Sprintf("exit(%d) instead of a return", exit.ExitCode()), nil)
 	}
 	reason, _, _ := strings.Cut(err.Error(), "\n")
 	e := c.fault(GuestTrap, reason, nil)
-	e.Stack = stack(err)
+	e.Stack = c.m.stack(err)
 	return e
 }
 
@@ -291,15 +293,6 @@ func stopped(cause error) Code {
 
 func (c *call) fault(code Code, detail string, err error) *Error {
 	return &Error{Code: code, Module: c.m.digest, Phase: c.phase, Detail: detail, Err: err}
-}
-
-// stack is the guest's part of wazero's message.
-func stack(err error) string {
-	if err == nil {
-		return ""
-	}
-	_, trace, _ := strings.Cut(err.Error(), "wasm stack trace:\n")
-	return trace
 }
 
 // close frees what the instance held at the host. What was staged stays.

@@ -1,11 +1,14 @@
 package wasmhost
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -36,8 +39,7 @@ func hostCancelled(_ context.Context, c *call, _ args) int64 {
 	return 0
 }
 
-// hostFuel answers that nothing is metered.
-func hostFuel(context.Context, *call, args) int64 { return -1 }
+func hostFuel(_ context.Context, c *call, _ args) int64 { return c.tank.limit - c.tank.used() }
 
 func hostInfo(_ context.Context, c *call, a args) int64 {
 	text, err := json.Marshal(abi.Info{
@@ -94,18 +96,31 @@ func timeSleep(ctx context.Context, c *call, a args) int64 {
 	if ms < 0 || ms > (24*time.Hour).Milliseconds() {
 		return int64(abi.EINVAL)
 	}
-	if err := c.g.Clock.Sleep(ctx, time.Duration(ms)*time.Millisecond); err != nil {
-		return int64(c.fail(err))
+	if err := c.sleep(ctx, time.Duration(ms)*time.Millisecond); err != nil {
+		return c.errno(err)
 	}
 	return 0
 }
 
-func timeRandom(_ context.Context, _ *call, a args) int64 {
-	b := a.bytes(0)
-	if len(b) > abi.MaxMark {
-		return int64(abi.EINVAL)
+func timeRandom(_ context.Context, c *call, a args) int64 {
+	if b := a.bytes(0); len(b) <= abi.MaxMark {
+		return c.random(b)
 	}
-	rand.Read(b) // never fails
+	return int64(abi.EINVAL)
+}
+
+// random fills b. In compat the bytes repeat, so that the verdict is the same
+// on every machine.
+func (c *call) random(b []byte) int64 {
+	if c.dice == nil {
+		c.dice = cmp.Or[io.Reader](c.g.Random, rand.Reader)
+		if c.phase == abi.Compat {
+			c.dice = mathrand.NewChaCha8([32]byte{})
+		}
+	}
+	if _, err := io.ReadFull(c.dice, b); err != nil {
+		return int64(c.fail(fmt.Errorf("random bytes: %w", err)))
+	}
 	return int64(len(b))
 }
 
@@ -114,7 +129,6 @@ func (c *call) cancelled() bool { return c.g.Cancelled != nil && c.g.Cancelled()
 // lines counts what a phase logs.
 type lines struct {
 	used, dropped int
-	open          []*printed
 }
 
 func (c *call) log(level int, line string) {
@@ -134,13 +148,13 @@ func (c *call) line(level int, text []byte) {
 	c.log(min(max(level, abi.LevelDebug), abi.LevelError), clean(text))
 }
 
-// end logs what stands without a newline, and how much was not logged.
-func (l *lines) end(log func(int, string)) {
-	for _, p := range l.open {
-		p.flush()
+// endLog logs what stands without a newline, and how much was not logged.
+func (c *call) endLog() {
+	for i := range c.out {
+		c.out[i].flush()
 	}
-	if l.dropped > 0 {
-		log(abi.LevelWarn, fmt.Sprintf("%d further bytes of the module's log were dropped, %d a phase are kept", l.dropped, abi.MaxLog))
+	if c.logs.dropped > 0 {
+		c.log(abi.LevelWarn, fmt.Sprintf("%d further bytes of the module's log were dropped, %d a phase are kept", c.logs.dropped, abi.MaxLog))
 	}
 }
 
@@ -161,8 +175,7 @@ type printed struct {
 	text  []byte
 }
 
-// Write never fails: a module is not to notice that nobody reads.
-func (p *printed) Write(b []byte) (int, error) {
+func (p *printed) write(b []byte) {
 	for _, x := range b {
 		if x == '\n' || len(p.text) == abi.MaxLine {
 			p.c.line(p.level, p.text)
@@ -172,7 +185,6 @@ func (p *printed) Write(b []byte) (int, error) {
 			p.text = append(p.text, x)
 		}
 	}
-	return len(b), nil
 }
 
 func (p *printed) flush() {

@@ -19,9 +19,14 @@ const (
 	// GuestTrap says that the module broke a rule of Wasm or of the contract:
 	// a bad pointer or handle, unreachable, exit; Stack shows where.
 	GuestTrap Code = "guest-trap"
+	// Fuel says that the phase used up its fuel.
+	Fuel Code = "fuel"
+	// Depth says that calls within calls went too deep.
+	Depth Code = "depth"
 	// Wall says that the phase took longer than its limit.
 	Wall Code = "wall"
-	// Memory says that the module wants more memory than it is granted.
+	// Memory says that the module wants more memory than it is granted, or
+	// that the instances of the host have no more left for it.
 	Memory Code = "memory"
 	// Denied says that the module wants what it did not declare or is not granted.
 	Denied Code = "denied"
@@ -32,8 +37,8 @@ const (
 	// HostIO says that a source, the door or the journal failed; Unwrap gives
 	// its error. It wins over whatever the module made of it.
 	HostIO Code = "host-io"
-	// Cancelled says that the caller's context ended, or that the module saw
-	// the cancel flag and stopped.
+	// Cancelled says that the caller's context ended, that the module saw the
+	// cancel flag and stopped, or that it did not and was stopped.
 	Cancelled Code = "cancelled"
 )
 
@@ -49,11 +54,13 @@ type Error struct {
 	Module string    // hex SHA-256, "" if there was none to digest
 	Phase  abi.Phase // 0 while loading
 	Detail string
-	Stack  string // of the guest, if it trapped
+	Stack  string // of the guest, if it was stopped in the middle: a line a function
 	Err    error  // cause, may be nil
+	Usage  Usage  // of the phase up to then
 }
 
-// Error is one line; the guest's stack is apart.
+// Error is one line: module, phase, code, detail, cause and the fuel that
+// the phase had used. The guest's stack is apart.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("module")
@@ -69,6 +76,9 @@ func (e *Error) Error() string {
 	}
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	if e.Usage.Fuel > 0 {
+		fmt.Fprintf(&b, " (after %d fuel)", e.Usage.Fuel)
 	}
 	return strings.ReplaceAll(b.String(), "\n", " ")
 }

@@ -41,6 +41,10 @@ type Grants struct {
 	// Cancelled says whether the run is being cancelled.
 	Cancelled func() bool
 	Clock     disk.Clock
+	// Random gives random bytes, the system's if it is nil. A fixed one makes
+	// the fuel of a module whose runtime draws random numbers the same on each
+	// run. Compat has a fixed one of its own.
+	Random io.Reader
 	// Wall is the time that the phase may take, 0 for that of [Limits].
 	Wall time.Duration
 	// Version and Source go into the stamp of what is committed.
@@ -99,6 +103,8 @@ type Result struct {
 	Report abi.Result
 	// Digests are those of committed targets by role, as the door read them back.
 	Digests map[string]string
+	// Usage is what the phase took.
+	Usage Usage
 }
 
 // Checkpoint is where a step stands. Its JSON has less than 48 KiB.

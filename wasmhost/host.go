@@ -1,8 +1,8 @@
 // Package wasmhost loads a vendor's WebAssembly module and calls its phases
 // with exactly the capabilities that the caller grants.
 //
-// [New] makes a [Host], [Host.Load] checks and compiles a module, which runs
-// none of its code, [Module.Check] compares what it wants with what it may,
+// [New] makes a [Host], [Host.Load] checks, meters and compiles a module, which
+// runs none of its code, [Module.Check] compares what it wants with what it may,
 // and [Module.Call] runs one phase in an instance of its own. [Install] calls
 // the phases of an install step in order. The contract is package abi.
 //
@@ -11,21 +11,19 @@
 // files, no network, no arguments and no environment; what it prints goes to
 // the log. All errors are [*Error] with a [Code].
 //
-// Not stopped by this version: compilation has no limit of its own; the
-// deadline is a check in loops and calls, so that a call tree without loops
-// ends late; recursion is held by wazero's own stack limit alone. See
-// docs/module.md.
+// What a phase may take is counted and limited: fuel and calls within calls by
+// the code itself (package meter), time in the same places and in every
+// function of the host, memory by one reservation of its maximum out of a
+// budget that all instances share. [Usage] says what it took. Compilation
+// happens in this process; the budgets of package meter bound what it takes.
 package wasmhost
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
-
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
-
-	"github.com/updraft-ota/updraft/wasm-sdk/abi"
 )
 
 // Config says how a [Host] works. The zero value compiles each module anew.
@@ -37,51 +35,74 @@ type Config struct {
 	// CacheKey authenticates the files in Cache: what they hold is native code.
 	// At least 32 secret bytes, the same each time on one device.
 	CacheKey []byte
+	// CacheQuota is how many bytes Cache may hold; 128 MiB. What was used
+	// longest ago goes first.
+	CacheQuota int64
 	// Warn, if set, hears that a compiled module could not be kept.
 	Warn func(error)
+	// Memory is the budget of linear memory in bytes that all instances share;
+	// 256 MiB. A call that does not fit ends with the code Memory before its
+	// module begins.
+	Memory int64
+	// Engine is how modules run, Auto by default.
+	Engine Engine
+	// Grace is how long a module may go on by the clock after its run was
+	// cancelled, to stop by itself; 2 seconds.
+	Grace time.Duration
 }
+
+// Engine is how modules run. The results and the fuel are the same.
+type Engine string
+
+// The engines.
+const (
+	Auto        Engine = "" // Compiler where there is one
+	Compiler    Engine = "compiler"
+	Interpreter Engine = "interpreter" // tens of times slower, starts sooner
+)
 
 // Limits hold one module. A zero field is its default.
 type Limits struct {
 	// Memory is the most that the module may ask for, in bytes; 16 MiB. A
 	// module whose manifest asks for nothing gets at most 16 MiB of it.
 	Memory int64
-	// Wall is the time that a phase may take; 10 minutes, compat 5 seconds.
+	// Fuel is the most that a phase may ask for; 2,000,000,000. A module whose
+	// manifest asks for nothing gets at most that much of it.
+	Fuel int64
+	// Wall is the most time that a phase may ask for; 10 minutes. Compat gets
+	// 5 seconds of it.
 	Wall time.Duration
 }
 
 // Host loads modules. It may be shared.
 type Host struct {
-	cache *cache // nil: none
+	cache     *cache // nil: none
+	engine    Engine
+	grace     time.Duration
+	memory    budget
+	compiling sync.Mutex
 }
 
 // New checks the configuration and makes the cache folder.
-func New(_ context.Context, c Config) (*Host, error) {
-	if c.Cache == "" {
-		return &Host{}, nil
+func New(ctx context.Context, c Config) (*Host, error) {
+	if err := c.Engine.check(ctx); err != nil {
+		return nil, err
 	}
-	k, err := openCache(c.Cache, c.CacheKey, c.Warn)
+	h := &Host{engine: c.Engine, grace: cmp.Or(c.Grace, 2*time.Second), memory: budget{left: cmp.Or(c.Memory, 256<<20)}}
+	if c.Cache == "" {
+		return h, nil
+	}
+	k, err := openCache(c.Cache, c.CacheKey, cmp.Or(c.CacheQuota, 128<<20), c.Warn)
 	if err != nil {
 		return nil, fmt.Errorf("open module cache: %w", err)
 	}
-	return &Host{cache: k}, nil
+	h.cache = k
+	return h, nil
 }
 
 // Cached reports whether loading a module again is quick, since its compiled
 // code is kept.
 func (h *Host) Cached() bool { return h.cache != nil }
-
-// features are the parts of WebAssembly that the contract allows. Reference
-// types stay out, and with them table.grow and more than one table.
-const features = api.CoreFeaturesV1 | api.CoreFeatureMutableGlobal | api.CoreFeatureSignExtensionOps |
-	api.CoreFeatureBulkMemoryOperations | api.CoreFeatureNonTrappingFloatToIntConversion | api.CoreFeatureSIMD
-
-func runtimeConfig(pages uint32) wazero.RuntimeConfig {
-	return wazero.NewRuntimeConfig().
-		WithCoreFeatures(features).
-		WithMemoryLimitPages(pages).
-		WithCloseOnContextDone(true)
-}
 
 const (
 	pageSize     = 64 << 10
@@ -92,19 +113,3 @@ const (
 	copyEvery    = 768 << 10 // bytes between two of its checkpoints; with a piece on its way below 1 MiB
 	copyInterval = time.Second
 )
-
-// pages gives the page limit that m gets out of granted bytes.
-func pages(m *abi.Manifest, granted int64) (uint32, error) {
-	if granted <= 0 {
-		granted = abi.DefaultMemory
-	}
-	granted = min(granted, maxMemory)
-	want := int64(m.Limits.Memory)
-	if want > granted {
-		return 0, fmt.Errorf("the manifest asks for %d bytes of memory, %d are granted", want, granted)
-	}
-	if want == 0 {
-		want = min(abi.DefaultMemory, granted)
-	}
-	return uint32(max(want, pageSize) / pageSize), nil
-}

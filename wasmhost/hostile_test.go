@@ -233,10 +233,9 @@ func TestExitAndTrapInEachPhase(t *testing.T) {
 	exit := func(n byte) asm {
 		return asm{imports: [][3]string{{abi.WASI, "proc_exit", "i:"}}, body: []byte{0x41, n, 0x10, 0, 0x41, 0}}
 	}
-	recurse := asm{body: []byte{0x20, 0, 0x10, 1}} // the phase calls itself
 	for phase := abi.Compat; phase <= abi.Cleanup; phase++ {
 		for name, a := range map[string]asm{
-			"unreachable": {body: []byte{0x00}}, "exit(0)": exit(0), "exit(7)": exit(7), "recursion": recurse,
+			"unreachable": {body: []byte{0x00}}, "exit(0)": exit(0), "exit(7)": exit(7),
 		} {
 			t.Run(fmt.Sprint(phase, " ", name), func(t *testing.T) {
 				b := newBench(nil, device.Slots)
@@ -253,24 +252,20 @@ func TestExitAndTrapInEachPhase(t *testing.T) {
 	}
 	_, err := try(t, asm{body: []byte{0x00}}, abi.Install, Limits{}, newBench(nil, device.Slots).grants)
 	var own *Error
-	if !errors.As(err, &own) || !strings.Contains(own.Stack, "$1(i32) i32") {
+	if !errors.As(err, &own) || !strings.Contains(own.Stack, "updraft_phase(i32) i32") {
 		t.Errorf("stack = %q, want the guest's frames", own.Stack)
 	}
 }
 
 // No file is reachable through WASI: there is no preopened folder.
 func TestWASIHasNoFiles(t *testing.T) {
-	const badf, notdir, perm = 8, 54, 63
 	for fd := range byte(8) {
-		for path, want := range map[string]int{"etc/passwd": badf, ".": badf, "../etc/passwd": perm, "/etc/passwd": perm} {
-			if fd < 3 && want == badf {
-				want = notdir // stdin, stdout, stderr
-			}
+		for _, path := range []string{"etc/passwd", ".", "../etc/passwd", "/etc/passwd"} {
 			open := asm{imports: [][3]string{{abi.WASI, "path_open", "iiiiiIIii:i"}}, data: path}
 			open.body = []byte{0x41, fd, 0x41, 0, 0x41, 0, 0x41, byte(len(path)), 0x41, 0, 0x42, 2, 0x42, 2, 0x41, 0, 0x41, 32, 0x10, 0}
 			_, err := try(t, open, abi.Install, Limits{}, newBench(nil, device.Slots).grants)
-			if !errors.Is(err, ABI) || !strings.Contains(err.Error(), fmt.Sprint("returned ", want)) {
-				t.Errorf("path_open of %q at %d: %v, want errno %d", path, fd, err, want)
+			if !errors.Is(err, ABI) || !strings.Contains(err.Error(), "returned 8") {
+				t.Errorf("path_open of %q at %d: %v, want errno 8", path, fd, err)
 			}
 		}
 	}
@@ -425,7 +420,7 @@ func TestCompat(t *testing.T) {
 		}
 	}
 	_, err := m.Call(t.Context(), abi.Compat, Grants{Settings: []byte(`{"models": 7}`)})
-	if !errors.Is(err, GuestFailed) || !strings.Contains(err.Error(), "cannot unmarshal") {
+	if !errors.Is(err, GuestFailed) || !strings.Contains(err.Error(), "setting models") {
 		t.Errorf("bad settings: %v, want guest-failed with the reason", err)
 	}
 }
@@ -441,6 +436,7 @@ func TestRollbackDropsWhatWasStaged(t *testing.T) {
 			t.Fatalf("error %v, %d staged", err, len(b.door.staged))
 		}
 	}
+	b.grants.Journal = &memoryJournal{power: b.door.power} // of the next run
 	if _, err := Install(t.Context(), m, b.grants); err != nil || b.door.stamps["rootfs@b"].SHA256 != b.source.digest {
 		t.Errorf("install after rollback: %v", err)
 	}

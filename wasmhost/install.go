@@ -57,5 +57,6 @@ func (r Result) and(later Result) Result {
 	if later.Digests == nil {
 		later.Digests = maps.Clone(r.Digests)
 	}
+	later.Usage = r.Usage.plus(later.Usage)
 	return later
 }

@@ -14,7 +14,7 @@ import (
 
 func TestInstallCopiesTheImage(t *testing.T) {
 	m := load(t, "install")
-	if err := m.Check([]abi.Capability{abi.Artifact, abi.Target, abi.Services}); err != nil {
+	if err := m.Check([]abi.Capability{abi.Artifact, abi.Target, abi.Services, abi.Resume}); err != nil {
 		t.Fatal(err)
 	}
 	b := newBench(image(5*mib+123), device.Slots)

@@ -1,6 +1,7 @@
 package wasmhost
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,70 +9,116 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/updraft-ota/updraft/wasm-sdk/abi"
+	"github.com/updraft-ota/updraft/wasmhost/meter"
 )
 
 // Module is a checked and compiled module. It may be shared, and calls of it
 // may overlap if their grants do not.
 type Module struct {
+	host     *Host
 	digest   string
 	manifest abi.Manifest
+	info     meter.Info
 	limits   Limits
+	fuel     int64            // of a phase
 	wants    []abi.Capability // of what it imports, sorted
 	runtime  wazero.Runtime
 	code     wazero.CompiledModule
 	cache    wazero.CompilationCache // nil: none
 }
 
-// Load checks a module against the contract and compiles it, or takes the
-// compiled code from the cache. No code of the module runs. The bytes are not
-// kept. The codes are InvalidModule, ABI, Memory and Denied.
+// Load checks a module against the contract, meters and compiles it, or takes
+// the compiled code from the cache. No code of the module runs. The bytes are
+// not kept. The codes are InvalidModule, ABI, Memory, Fuel, Wall and Denied.
 func (h *Host) Load(ctx context.Context, wasm []byte, limits Limits) (*Module, error) {
 	if len(wasm) > abi.MaxModule {
 		return nil, &Error{Code: InvalidModule, Detail: fmt.Sprintf("%d bytes, at most %d", len(wasm), abi.MaxModule)}
 	}
+	for name, magic := range map[string]string{"gzip": "\x1f\x8b", "zstd": "\x28\xb5\x2f\xfd"} {
+		if strings.HasPrefix(string(wasm[:min(len(wasm), 4)]), magic) {
+			return nil, &Error{Code: InvalidModule, Detail: "byte 0: compressed with " + name + "; want the module as it is"}
+		}
+	}
 	sum := sha256.Sum256(wasm)
-	m := &Module{digest: hex.EncodeToString(sum[:]), limits: limits}
-	limit, err := m.examine(wasm)
+	m := &Module{host: h, digest: hex.EncodeToString(sum[:]), limits: limits}
+	metered, err := m.examine(wasm)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.compile(ctx, m, wasm, limit); err != nil {
+	if err := h.compile(ctx, m, metered); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-// examine is everything that is judged before compilation.
-func (m *Module) examine(wasm []byte) (limit uint32, err error) {
-	o, err := read(wasm)
-	if err != nil {
-		return 0, m.refuse(InvalidModule, err)
-	}
+// examine is everything that is judged before compilation. It gives the
+// metered module.
+func (m *Module) examine(wasm []byte) ([]byte, error) {
+	var err error
 	if m.manifest, err = abi.ReadManifest(wasm); err != nil {
-		return 0, m.refuse(InvalidModule, err)
+		return nil, m.refuse(InvalidModule, err)
 	}
-	if err := speaks(o, &m.manifest); err != nil {
-		return 0, m.refuse(ABI, err)
-	}
-	if err := shaped(o); err != nil {
-		return 0, m.refuse(InvalidModule, err)
-	}
-	if m.wants, err = wants(o, &m.manifest); err != nil {
-		return 0, m.refuse(Denied, err)
-	}
-	limit, err = pages(&m.manifest, m.limits.Memory)
+	memory, err := m.grant()
 	if err != nil {
-		return 0, m.refuse(Memory, err)
+		return nil, err
 	}
-	if o.minPages > limit {
-		return 0, m.refuse(Memory, fmt.Errorf("%d pages of 64 KiB at the start, at most %d", o.minPages, limit))
+	program, err := meter.Rewrite(wasm, meter.Budget{Memory: memory})
+	if err != nil {
+		var refused *meter.Error
+		if errors.As(err, &refused) && refused.Code == meter.TooLarge {
+			return nil, m.refuse(Memory, err)
+		}
+		return nil, m.refuse(InvalidModule, err)
 	}
-	return limit, nil
+	m.info = program.Info
+	if err := speaks(&m.info, &m.manifest); err != nil {
+		return nil, m.refuse(ABI, err)
+	}
+	if err := shaped(&m.info); err != nil {
+		return nil, m.refuse(InvalidModule, err)
+	}
+	if m.wants, err = wants(&m.info, &m.manifest); err != nil {
+		return nil, m.refuse(Denied, err)
+	}
+	return program.Wasm, nil
+}
+
+// grant compares what the manifest asks for with the limits, and gives the
+// bytes of memory.
+func (m *Module) grant() (int64, error) {
+	memory := min(cmp.Or(m.limits.Memory, abi.DefaultMemory), maxMemory)
+	fuel := cmp.Or(m.limits.Fuel, abi.DefaultFuel)
+	wall := cmp.Or(m.limits.Wall, installWall)
+	want := m.manifest.Limits
+	switch {
+	case int64(want.Memory) > memory:
+		return 0, m.refuse(Memory, fmt.Errorf("the manifest asks for %d bytes of memory, %d are granted", want.Memory, memory))
+	case want.Fuel > fuel:
+		return 0, m.refuse(Fuel, fmt.Errorf("the manifest asks for %d fuel a phase, %d are granted", want.Fuel, fuel))
+	case want.Wall > wall.Milliseconds():
+		return 0, m.refuse(Wall, fmt.Errorf("the manifest asks for %d ms a phase, %d are granted", want.Wall, wall.Milliseconds()))
+	}
+	m.fuel = cmp.Or(want.Fuel, min(fuel, abi.DefaultFuel))
+	memory = cmp.Or(int64(want.Memory), min(memory, abi.DefaultMemory))
+	return max(memory, pageSize) / pageSize * pageSize, nil
+}
+
+// wall is the time that a phase may take.
+func (m *Module) wall(p abi.Phase, g *Grants) time.Duration {
+	if g.Wall > 0 {
+		return g.Wall
+	}
+	asked := time.Duration(min(m.manifest.Limits.Wall, 1<<40)) * time.Millisecond
+	wall := cmp.Or(asked, m.limits.Wall, installWall)
+	if p == abi.Compat {
+		return min(wall, compatWall)
+	}
+	return wall
 }
 
 func (m *Module) refuse(code Code, err error) *Error {
@@ -79,10 +126,10 @@ func (m *Module) refuse(code Code, err error) *Error {
 }
 
 // speaks finds the marker of a version that both sides know.
-func speaks(o *outline, m *abi.Manifest) error {
+func speaks(o *meter.Info, m *abi.Manifest) error {
 	var found []string
-	for name, e := range o.exports {
-		if v, ok := strings.CutPrefix(name, abi.MarkerPrefix); ok && e.kind == kindFunction {
+	for _, e := range o.Exports {
+		if v, ok := strings.CutPrefix(e.Name, abi.MarkerPrefix); ok && e.Kind == meter.KindFunction {
 			found = append(found, strings.Replace(v, "_", ".", 1))
 		}
 	}
@@ -101,16 +148,20 @@ func speaks(o *outline, m *abi.Manifest) error {
 }
 
 // shaped checks the exports that every module has.
-func shaped(o *outline) error {
-	if e, ok := o.exports[abi.MemoryExport]; !ok || e.kind != kindMemory {
+func shaped(o *meter.Info) error {
+	exports := map[string]meter.Export{}
+	for _, e := range o.Exports {
+		exports[e.Name] = e
+	}
+	if e, ok := exports[abi.MemoryExport]; !ok || e.Kind != meter.KindMemory {
 		return fmt.Errorf("no exported memory %q", abi.MemoryExport)
 	}
 	for name, want := range map[string]string{abi.PhaseExport: "i:i", abi.InitExport: ":"} {
-		e, ok := o.exports[name]
+		e, ok := exports[name]
 		if !ok && name == abi.InitExport {
 			continue
 		}
-		if !ok || e.kind != kindFunction || o.signature(e.index) != want {
+		if !ok || e.Kind != meter.KindFunction || e.Type != want {
 			return fmt.Errorf("no exported function %s of type %s", name, want)
 		}
 	}
@@ -119,26 +170,28 @@ func shaped(o *outline) error {
 
 // wants lists the capabilities of all imports, which must exist, be of the
 // right type and be declared.
-func wants(o *outline, m *abi.Manifest) ([]abi.Capability, error) {
+func wants(o *meter.Info, m *abi.Manifest) ([]abi.Capability, error) {
 	var list []abi.Capability
-	known := abi.Functions()
-	for _, i := range o.imports {
-		if i.module == abi.WASI {
-			continue // wazero checks its names and types
+	known, wasi := abi.Functions(), wasiFunctions()
+	for _, i := range o.Imports {
+		var f abi.Function
+		switch i.Module {
+		case abi.WASI:
+			f = abi.Function{Name: i.Name, Type: wasi[i.Name].typ}
+		case abi.Module:
+			if at := slices.IndexFunc(known, func(f abi.Function) bool { return f.Name == i.Name }); at >= 0 {
+				f = known[at]
+			}
+		default:
+			return nil, fmt.Errorf("module imports %s.%s; want only %s and %s", i.Module, i.Name, abi.Module, abi.WASI)
 		}
-		if i.module != abi.Module {
-			return nil, fmt.Errorf("module imports %s.%s; want only %s and %s", i.module, i.name, abi.Module, abi.WASI)
-		}
-		at := slices.IndexFunc(known, func(f abi.Function) bool { return f.Name == i.name })
-		if at < 0 {
-			return nil, fmt.Errorf("module imports %s.%s, which this host does not offer", i.module, i.name)
-		}
-		f := known[at]
-		if i.typ >= uint32(len(o.types)) || o.types[i.typ] != f.Wasm() {
-			return nil, fmt.Errorf("module imports %s.%s with the wrong type, want %s", i.module, i.name, f.Wasm())
-		}
-		if f.Needs != "" && !m.Wants(f.Needs) {
-			return nil, fmt.Errorf("module imports %s.%s without declaring the capability %q", i.module, i.name, f.Needs)
+		switch {
+		case f.Type == "":
+			return nil, fmt.Errorf("module imports %s.%s, which this host does not offer", i.Module, i.Name)
+		case i.Type != f.Wasm():
+			return nil, fmt.Errorf("module imports %s.%s with the wrong type %s, want %s", i.Module, i.Name, i.Type, f.Wasm())
+		case f.Needs != "" && !m.Wants(f.Needs):
+			return nil, fmt.Errorf("module imports %s.%s without declaring the capability %q", i.Module, i.Name, f.Needs)
 		}
 		if f.Needs != "" && !slices.Contains(list, f.Needs) {
 			list = append(list, f.Needs)
@@ -148,80 +201,11 @@ func wants(o *outline, m *abi.Manifest) ([]abi.Capability, error) {
 	return list, nil
 }
 
-// compile makes the runtime that holds this module alone: its limit of memory
-// is the runtime's.
-func (h *Host) compile(ctx context.Context, m *Module, wasm []byte, limit uint32) (err error) {
-	config := runtimeConfig(limit)
-	compile := func(dir wazero.CompilationCache) error {
-		if dir != nil {
-			config = config.WithCompilationCache(dir)
-		}
-		r := wazero.NewRuntimeWithConfig(ctx, config)
-		code, err := r.CompileModule(ctx, wasm)
-		if err != nil {
-			err = errors.Join(err, r.Close(ctx))
-			if dir != nil {
-				err = errors.Join(err, dir.Close(ctx))
-			}
-			return err
-		}
-		m.runtime, m.code, m.cache = r, code, dir
-		return nil
-	}
-	if h.cache != nil {
-		err = h.cache.compile(m.digest, compile)
-	} else {
-		err = compile(nil)
-	}
-	if err != nil {
-		return m.refuse(InvalidModule, err)
-	}
-	if err := m.provide(ctx); err != nil {
-		return errors.Join(m.refuse(InvalidModule, err), m.Close(ctx))
-	}
-	return nil
-}
-
-// provide puts the two import modules into the runtime. What a call may do
-// travels in its context.
-func (m *Module) provide(ctx context.Context) error {
-	wasi, err := wasi_snapshot_preview1.NewBuilder(m.runtime).Compile(ctx)
-	if err != nil {
-		return fmt.Errorf("%s: %w", abi.WASI, err)
-	}
-	if err := offered(wasi, m.code); err != nil {
-		return err
-	}
-	if _, err := m.runtime.InstantiateModule(ctx, wasi, wazero.NewModuleConfig()); err != nil {
-		return fmt.Errorf("%s: %w", abi.WASI, err)
-	}
-	if err := bind(ctx, m.runtime); err != nil {
-		return fmt.Errorf("%s: %w", abi.Module, err)
-	}
-	return nil
-}
-
-// offered refuses imports of WASI functions that do not exist, now and not
-// when the first phase starts.
-func offered(wasi, code wazero.CompiledModule) error {
-	for _, f := range code.ImportedFunctions() {
-		module, name, _ := f.Import()
-		if module != abi.WASI {
-			continue
-		}
-		has := wasi.ExportedFunctions()[name]
-		if has == nil {
-			return fmt.Errorf("module imports %s.%s, which this host does not offer", module, name)
-		}
-		if !slices.Equal(has.ParamTypes(), f.ParamTypes()) || !slices.Equal(has.ResultTypes(), f.ResultTypes()) {
-			return fmt.Errorf("module imports %s.%s with the wrong type", module, name)
-		}
-	}
-	return nil
-}
-
 // Digest gives the lower-case hex SHA-256 of the module.
 func (m *Module) Digest() string { return m.digest }
+
+// Info gives what is in the module.
+func (m *Module) Info() meter.Info { return m.info }
 
 // Manifest gives what the module says about itself.
 func (m *Module) Manifest() abi.Manifest { return m.manifest }
