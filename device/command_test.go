@@ -142,7 +142,7 @@ func TestFoldersOfAStage(t *testing.T) {
 				t.Fatal(err)
 			}
 			folder := func(entry string) error {
-				_, err := f.Do(t.Context(), Op{Kind: OpenEntry, Run: "run-1", Handle: w.Handle(), Entry: entry, Perm: os.ModeDir | 0o700})
+				_, err := f.Do(t.Context(), Op{Kind: MakeFolder, Run: "run-1", Handle: w.Handle(), Entry: entry})
 				return err
 			}
 			e, err := w.OpenEntry("file", 0o640)

@@ -88,8 +88,7 @@ const (
 	// the same run wrote is still there. Size, if not 0, is a quota in bytes.
 	Open
 	// OpenEntry opens the file Entry with Perm below the staged directory of
-	// Handle for writing: Answer.Handle. Entries are local slash paths. With
-	// fs.ModeDir in Perm it makes a folder of mode 0755 instead and gives no handle.
+	// Handle for writing: Answer.Handle. Entries are local slash paths.
 	OpenEntry
 	// Write writes Bytes at Offset of Handle.
 	Write
@@ -121,6 +120,9 @@ const (
 	// Restore puts back what Undo says, if the target is still as the run left
 	// it. A slot that runs cannot be put back: Choose and Restart come first.
 	Restore
+	// MakeFolder makes the folder Entry below the staged directory of Handle, and
+	// those above it, with mode 0755. One that is there stays as it is.
+	MakeFolder
 	// OpenPort opens the serial port Target of the device file: Answer.Handle.
 	OpenPort
 	// Transfer sends Bytes through the port of Handle, then fills Reply until

@@ -167,6 +167,8 @@ func (f *Files) do(ctx context.Context, op Op) (Answer, error) {
 		return Answer{}, f.handles.close(op.Handle)
 	case OpenEntry:
 		return f.handles.openEntry(op)
+	case MakeFolder:
+		return Answer{}, f.handles.makeFolder(op)
 	case OpenPort:
 		return f.openPort(op)
 	case Transfer:
@@ -301,5 +303,5 @@ var kinds = map[Kind]string{
 	OpenRead: "open for reading", Read: "read", Close: "close",
 	Preserve: "preserve", Invalidate: "invalidate", Open: "open", OpenEntry: "open entry of", Write: "write", Truncate: "truncate",
 	Sync: "sync", Commit: "commit", Abort: "abort", Choose: "choose", Good: "mark good", Restart: "restart", Restore: "restore",
-	OpenPort: "open serial port", Transfer: "transfer through", Execute: "run",
+	MakeFolder: "make folder in", OpenPort: "open serial port", Transfer: "transfer through", Execute: "run",
 }

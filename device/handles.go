@@ -299,9 +299,6 @@ func (s *handles) openEntry(op Op) (Answer, error) {
 	if d.stage == nil || d.file != nil {
 		return Answer{}, fmt.Errorf("it is no directory: %w", ErrDenied)
 	}
-	if op.Perm.IsDir() {
-		return Answer{}, d.stage.makeFolder(op.Entry)
-	}
 	h, err := d.stage.openEntry(op.Entry, op.Perm)
 	if err != nil {
 		return Answer{}, err
@@ -309,4 +306,15 @@ func (s *handles) openEntry(op Op) (Answer, error) {
 	h.run, h.ref, h.limit, h.why = d.run, d.ref, 0, ""
 	id, err := s.add(h)
 	return Answer{Handle: id, Size: h.size}, err
+}
+
+func (s *handles) makeFolder(op Op) error {
+	d, err := s.writable(op.Handle)
+	if err != nil {
+		return err
+	}
+	if d.stage == nil || d.file != nil {
+		return fmt.Errorf("it is no directory: %w", ErrDenied)
+	}
+	return d.stage.makeFolder(op.Entry)
 }

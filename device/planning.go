@@ -56,15 +56,12 @@ func (p *planning) answer(ctx context.Context, op *Op) (Answer, error) {
 			if err := checkEntry(op.Entry); err != nil {
 				return Answer{}, fmt.Errorf("%s %s: %w", op.Kind, quote(op.Entry), err)
 			}
-			if op.Perm.IsDir() {
-				return Answer{}, nil
-			}
 			return Answer{Handle: p.handle(ref)}, nil
 		}
 		return Answer{N: len(op.Bytes)}, nil
 	case OpenPort:
 		return Answer{Handle: p.handle(op.Target)}, nil
-	case Transfer:
+	case MakeFolder, Transfer:
 		ref, err := p.ref(op.Handle)
 		op.Target = ref
 		return Answer{}, err

@@ -163,11 +163,10 @@ func (d *memoryDoor) change(op device.Op) (device.Answer, error) {
 		return device.Answer{}, fmt.Errorf("handle %d is not open", op.Handle)
 	}
 	switch op.Kind {
+	case device.MakeFolder:
+		d.staged[name+"/"+op.Entry+"/"] = &content{}
+		return device.Answer{}, nil
 	case device.OpenEntry:
-		if op.Perm.IsDir() {
-			d.staged[name+"/"+op.Entry+"/"] = &content{}
-			return device.Answer{}, nil
-		}
 		return device.Answer{Handle: d.stage(name + "/" + op.Entry)}, nil
 	case device.Write:
 		d.staged[name].write(op.Offset, op.Bytes)

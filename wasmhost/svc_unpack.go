@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/wasm-sdk/abi"
@@ -105,7 +104,7 @@ func (u *unpacking) check(f found) (string, error) {
 func (u *unpacking) member(ctx context.Context, from *archive, f found, name string) error {
 	if f.kind == folder {
 		if name != "" {
-			if _, err := u.entry(ctx, name, fs.ModeDir|0o755); err != nil {
+			if _, err := u.entry(ctx, device.Op{Kind: device.MakeFolder, Entry: name}); err != nil {
 				return err
 			}
 		}
@@ -116,7 +115,7 @@ func (u *unpacking) member(ctx context.Context, from *archive, f found, name str
 	if err != nil {
 		return from.blame(err)
 	}
-	if u.open, err = u.entry(ctx, name, f.perm); err != nil {
+	if u.open, err = u.entry(ctx, device.Op{Kind: device.OpenEntry, Entry: name, Perm: f.perm}); err != nil {
 		return err
 	}
 	done := u.record().Done
@@ -147,8 +146,9 @@ func (u *unpacking) member(ctx context.Context, from *archive, f found, name str
 
 // entry asks the door for a file or folder. A name that it refuses is the
 // archive's fault.
-func (u *unpacking) entry(ctx context.Context, name string, perm fs.FileMode) (int64, error) {
-	answer, err := u.into.do(ctx, device.Op{Kind: device.OpenEntry, Handle: u.into.door, Entry: name, Perm: perm})
+func (u *unpacking) entry(ctx context.Context, op device.Op) (int64, error) {
+	op.Handle = u.into.door
+	answer, err := u.into.do(ctx, op)
 	switch {
 	case errors.Is(err, device.ErrDenied):
 		return 0, abi.EBADDATA
