@@ -80,7 +80,7 @@ power cuts.
 	for group, commands := range map[string][]*cobra.Command{
 		groupUpdate: {p.runCommand(), p.resumeCommand(), p.cancelCommand(), p.statusCommand(), p.logCommand(),
 			p.planCommand(), p.checkCommand(), p.crashTestCommand()},
-		groupMake: {p.diffCommand(), p.patchCommand(), p.inspectCommand(), p.releaseCommand(), p.keysCommand(), p.signCommand(), p.verifyCommand()},
+		groupMake: {p.diffCommand(), p.patchCommand(), p.inspectCommand(), p.moduleCommand(), p.releaseCommand(), p.keysCommand(), p.signCommand(), p.verifyCommand()},
 		"":        {p.demoCommand(), p.simCommand(), p.versionCommand()},
 	} {
 		for _, c := range commands {
