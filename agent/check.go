@@ -81,5 +81,6 @@ func checkWorkflow(name string, dev *device.Config, v stages.Config) (*engine.Gr
 	if dev == nil {
 		return readAlone(name, stages.Builtin(v))
 	}
+	v.Module, v.CheckGrants = dev.Modules, true
 	return read(name, *dev, stages.Builtin(v))
 }

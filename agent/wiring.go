@@ -33,7 +33,8 @@ func LoadDevice(file string) (device.Config, error) {
 }
 
 func openDevice(c device.Config, fsys disk.FS, clock disk.Clock, bootID func() (string, error), mode device.Mode) (*device.Files, error) {
-	return device.New(c, device.Env{FS: fsys, Clock: clock, Exec: device.RunCommand, BootID: bootID, Restart: mode})
+	return device.New(c, device.Env{FS: fsys, Clock: clock, Exec: device.RunCommand, Tool: device.RunTool, Serial: device.OpenSerial,
+		BootID: bootID, Restart: mode})
 }
 
 // stagesConfig makes the configuration of the built-in verbs from the device file.

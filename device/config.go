@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/updraft-ota/updraft/internal/document"
 )
@@ -23,6 +24,10 @@ type Config struct {
 	// Restart has the commands that restart the scope "device" or the program
 	// of a directory target.
 	Restart map[string]Command `yaml:"restart"`
+	// Serial has the serial ports that modules may be granted, by name.
+	Serial map[string]SerialPort `yaml:"serial"`
+	// Commands has the commands that modules may be granted, by name.
+	Commands map[string]Tool `yaml:"commands"`
 	// Guard is the file that outlives a lost state directory; guard.bin beside
 	// the device file if it does not say otherwise.
 	Guard string `yaml:"guard"`
@@ -123,10 +128,21 @@ type Trust struct {
 
 // Modules caps what modules get.
 type Modules struct {
-	Memory    int64    `yaml:"memory,size"` // bytes of each module, 64 MiB if 0
-	Isolation string   `yaml:"isolation"`   // "none" if empty
-	Grants    []string `yaml:"grants"`      // targets that modules may use
+	Memory int64         `yaml:"memory,size"` // bytes of each module, 64 MiB if 0
+	Fuel   int64         `yaml:"fuel"`        // of a phase, the module host's default if 0
+	Wall   time.Duration `yaml:"wall"`        // of a phase, the module host's default if 0
+	// Isolation is IsolationNone if empty.
+	Isolation string `yaml:"isolation"`
+	// Grants are what modules may be given at all: targets by name, and effects
+	// as serial:PORT, exec:COMMAND, http:HOST or http:HOST:PORT, and reboot.
+	Grants []string `yaml:"grants"`
 }
+
+// What modules run in.
+const (
+	IsolationNone    = "none"    // the program itself
+	IsolationProcess = "process" // a process of their own
+)
 
 var (
 	goodName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
@@ -151,6 +167,7 @@ func (c Config) mistakes() []mistake {
 	for _, scope := range slices.Sorted(maps.Keys(c.Restart)) {
 		m.restart(c, scope)
 	}
+	m.beside(c)
 	m.rest(c)
 	return m.all
 }
@@ -286,12 +303,20 @@ func (m *found) rest(c Config) {
 	if c.Modules.Memory < 0 {
 		m.add("modules.memory", document.BadValue, "memory: expected at least 0 bytes, have %d", c.Modules.Memory)
 	}
-	if c.Modules.Isolation != "" && c.Modules.Isolation != "none" {
-		m.add("modules.isolation", document.BadValue, "unknown isolation %q, expected none", c.Modules.Isolation)
+	if c.Modules.Fuel < 0 {
+		m.add("modules.fuel", document.BadValue, "fuel: expected at least 0, have %d", c.Modules.Fuel)
+	}
+	if c.Modules.Wall < 0 {
+		m.add("modules.wall", document.BadValue, "wall: expected a time such as 10m, have %v", c.Modules.Wall)
+	}
+	switch c.Modules.Isolation {
+	case "", IsolationNone, IsolationProcess:
+	default:
+		m.add("modules.isolation", document.BadValue, "unknown isolation %q, expected none or process", c.Modules.Isolation)
 	}
 	for i, g := range c.Modules.Grants {
-		if _, ok := c.Targets[g]; !ok {
-			m.add(fmt.Sprintf("modules.grants[%d]", i), document.UnknownTarget, "%s", document.Unknown("target", g, c.names()))
+		if code, text := c.grant(g); text != "" {
+			m.add(fmt.Sprintf("modules.grants[%d]", i), code, "%s", text)
 		}
 	}
 }

@@ -1,5 +1,6 @@
 // Package device is the one door to everything that an update may change or
-// ask: facts, targets, the boot choice, restarts and the clock.
+// ask: facts, targets, the boot choice, restarts and the clock, and what stands
+// beside the targets: serial ports and commands.
 //
 // [Load] reads a device file and [New] gives its [Door]. Whatever changes the
 // device is one call, [Door.Do] with an [Op], so that a wrapper is complete by
@@ -17,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"time"
 )
 
 // Errors that callers decide on. All others are faults of disk or environment.
@@ -33,6 +35,13 @@ var (
 	ErrQuota = errors.New("does not fit")
 	// ErrDigest says that what was read back is not what was to be written. Nothing took hold.
 	ErrDigest = errors.New("read back something else")
+	// ErrUnreachable says that a part beside the device is not there or does not
+	// take bytes. Trying again may do better.
+	ErrUnreachable = errors.New("not to be reached")
+	// ErrParameter says that a command was given a value that it cannot take.
+	ErrParameter = errors.New("unfit parameter")
+	// ErrTimeout says that a command took longer than the device file allows. It was killed.
+	ErrTimeout = errors.New("took too long")
 	// ErrCorrupt says that a state file of the device cannot be read; the message says how to go on.
 	ErrCorrupt = errors.New("damaged device state")
 )
@@ -79,7 +88,8 @@ const (
 	// the same run wrote is still there. Size, if not 0, is a quota in bytes.
 	Open
 	// OpenEntry opens the file Entry with Perm below the staged directory of
-	// Handle for writing: Answer.Handle. Entries are local slash paths.
+	// Handle for writing: Answer.Handle. Entries are local slash paths. With
+	// fs.ModeDir in Perm it makes a folder of mode 0755 instead and gives no handle.
 	OpenEntry
 	// Write writes Bytes at Offset of Handle.
 	Write
@@ -111,6 +121,15 @@ const (
 	// Restore puts back what Undo says, if the target is still as the run left
 	// it. A slot that runs cannot be put back: Choose and Restart come first.
 	Restore
+	// OpenPort opens the serial port Target of the device file: Answer.Handle.
+	OpenPort
+	// Transfer sends Bytes through the port of Handle, then fills Reply until
+	// it is full or Wait is over: Answer.N, which may be 0. A port that is gone
+	// is [ErrUnreachable].
+	Transfer
+	// Execute runs the command Target of the device file with Params:
+	// Answer.N is its exit status, Answer.Bytes the last 64 KiB that it printed.
+	Execute
 )
 
 // Changes reports whether k is an effect.
@@ -132,6 +151,9 @@ type Op struct {
 	Tries  int
 	Stamp  Stamp
 	Undo   Undo
+	Reply  []byte        // filled; borrowed for the call
+	Wait   time.Duration // for Reply
+	Params map[string]string
 }
 
 // Answer is what an [Op] gave. Which fields count stands at its [Kind].
@@ -141,6 +163,7 @@ type Answer struct {
 	N      int
 	Size   int64
 	Digest string
+	Bytes  []byte
 	Facts  map[string]string
 	Target Target
 	Boot   Boot

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -47,6 +48,48 @@ func RunCommand(ctx context.Context, argv []string, dir string) (stdout []byte, 
 	}
 	return out.kept.Bytes(), nil
 }
+
+// RunTool runs a program in a folder, without a shell, without input and with
+// no environment but PATH, and gives its exit status and the last 64 KiB of
+// what it printed. A program that a signal ended has the status 128 and the
+// signal's number. Only one that did not run, or that ctx ended, is an error; then
+// it and all that it started is killed, as [RunCommand] does. One that leaves a
+// program behind which holds its output is waited for 5 s more. It is the real
+// [Env].Tool and may be shared.
+func RunTool(ctx context.Context, argv []string, dir string) (status int, output []byte, err error) {
+	if len(argv) == 0 {
+		return 0, nil, errors.New("no program to run")
+	}
+	out := &tail{}
+	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	c.Dir, c.Stdout, c.Stderr = dir, out, out
+	c.Env = []string{"PATH=" + os.Getenv("PATH")} // what the program itself is looked for in
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	c.WaitDelay = 5 * time.Second
+	err = c.Run()
+	var exit *exec.ExitError
+	if ctx.Err() != nil || err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		return 0, out.kept(), errors.Join(err, ctx.Err())
+	}
+	if status = c.ProcessState.ExitCode(); status < 0 {
+		status = 128 + int(c.ProcessState.Sys().(syscall.WaitStatus).Signal())
+	}
+	return status, out.kept(), nil
+}
+
+// tail keeps the last maxOutput bytes that are written to it.
+type tail struct{ text []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.text = append(t.text, p...)
+	if len(t.text) > 2*maxOutput { // not at each write
+		t.text = append([]byte(nil), t.kept()...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) kept() []byte { return t.text[max(0, len(t.text)-maxOutput):] }
 
 // bounded keeps the first bytes that are written to it. If it is strict, more is
 // an error, which closes the pipe of the program that writes. The buffer is no

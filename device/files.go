@@ -39,6 +39,13 @@ type Env struct {
 	// most. It leaves nothing running when ctx ends. [RunCommand] is the real
 	// one. nil: a device without commands.
 	Exec func(ctx context.Context, argv []string, dir string) (stdout []byte, err error)
+	// Tool runs a module's command in a folder and gives its exit status and
+	// the last 64 KiB that it printed. [RunTool] is the real one. nil: a device
+	// that runs none.
+	Tool func(ctx context.Context, argv []string, dir string) (status int, output []byte, err error)
+	// Serial opens a serial port. [OpenSerial] is the real one. nil: a device
+	// without ports.
+	Serial func(path string, baud int) (Port, error)
 	// BootID gives what changes with each start of the kernel; see
 	// [KernelBootID]. nil: only the boot counters count.
 	BootID  func() (string, error)
@@ -160,6 +167,12 @@ func (f *Files) do(ctx context.Context, op Op) (Answer, error) {
 		return Answer{}, f.handles.close(op.Handle)
 	case OpenEntry:
 		return f.handles.openEntry(op)
+	case OpenPort:
+		return f.openPort(op)
+	case Transfer:
+		return f.transfer(ctx, op)
+	case Execute:
+		return f.execute(ctx, op)
 	}
 	return f.onTarget(ctx, op)
 }
@@ -288,4 +301,5 @@ var kinds = map[Kind]string{
 	OpenRead: "open for reading", Read: "read", Close: "close",
 	Preserve: "preserve", Invalidate: "invalidate", Open: "open", OpenEntry: "open entry of", Write: "write", Truncate: "truncate",
 	Sync: "sync", Commit: "commit", Abort: "abort", Choose: "choose", Good: "mark good", Restart: "restart", Restore: "restore",
+	OpenPort: "open serial port", Transfer: "transfer through", Execute: "run",
 }

@@ -27,6 +27,7 @@ type handle struct {
 	sync  func() error // the names, after the file
 	stage *stage
 	entry string
+	wire  *wire // a serial port
 
 	mu     sync.Mutex
 	sealed bool // no more writes
@@ -89,6 +90,9 @@ func (s *handles) close(id int64) error {
 }
 
 func (h *handle) closeFile() error {
+	if h.wire != nil {
+		return h.wire.port.Close()
+	}
 	if h.file == nil {
 		return nil
 	}
@@ -294,6 +298,9 @@ func (s *handles) openEntry(op Op) (Answer, error) {
 	}
 	if d.stage == nil || d.file != nil {
 		return Answer{}, fmt.Errorf("it is no directory: %w", ErrDenied)
+	}
+	if op.Perm.IsDir() {
+		return Answer{}, d.stage.makeFolder(op.Entry)
 	}
 	h, err := d.stage.openEntry(op.Entry, op.Perm)
 	if err != nil {

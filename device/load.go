@@ -87,6 +87,10 @@ func (c Config) from(file string) Config {
 		p.Boot.File, p.Directory, p.File = at(p.Boot.File), at(p.Directory), at(p.File)
 		c.Targets[name] = p
 	}
+	for name, p := range c.Serial {
+		p.Path = at(p.Path)
+		c.Serial[name] = p
+	}
 	for i := range c.Report.To {
 		c.Report.To[i].File = at(c.Report.To[i].File)
 	}
@@ -104,7 +108,7 @@ func (c Config) from(file string) Config {
 		c.Modules.Memory = defaultMemory
 	}
 	if c.Modules.Isolation == "" {
-		c.Modules.Isolation = "none"
+		c.Modules.Isolation = IsolationNone
 	}
 	return c
 }

@@ -29,7 +29,9 @@ targets:
 restart: {app: {exec: [./restart-app]}, device: {exec: [reboot]}}
 report: {to: [{file: reports.ndjson}, {http: "https://example.com/r"}]}
 trust: {require: signature, keys: [release.pub]}
-modules: {memory: 32MiB, isolation: none, grants: [rootfs, app]}
+serial: {mcu1: {path: tty/mcu}, mcu2: {path: /dev/ttyS2, baud: 9600}}
+commands: {flash: {exec: [./flash, --port, "${port}"], timeout: 30s}, tidy: {exec: [tidy]}}
+modules: {memory: 32MiB, fuel: 1000000, wall: 2m, isolation: process, grants: [rootfs, app, "serial:mcu1", "exec:flash", "http:api.example.com", "http:[::1]:8080", reboot]}
 `
 
 func TestLoad(t *testing.T) {
@@ -48,11 +50,14 @@ func TestLoad(t *testing.T) {
 			"app":    {Directory: "/etc/updraft/app"},
 			"config": {File: "/etc/updraft/etc/app.yaml"},
 		},
-		Restart: map[string]Command{"app": {Exec: []string{"./restart-app"}}, "device": {Exec: []string{"reboot"}}},
-		Guard:   "/etc/updraft/guard.bin",
-		Report:  Report{To: []Receiver{{File: "/etc/updraft/reports.ndjson"}, {HTTP: "https://example.com/r"}}},
-		Trust:   Trust{Require: RequireSignature, Keys: []string{"/etc/updraft/release.pub"}},
-		Modules: Modules{Memory: 32 << 20, Isolation: "none", Grants: []string{"rootfs", "app"}},
+		Restart:  map[string]Command{"app": {Exec: []string{"./restart-app"}}, "device": {Exec: []string{"reboot"}}},
+		Guard:    "/etc/updraft/guard.bin",
+		Report:   Report{To: []Receiver{{File: "/etc/updraft/reports.ndjson"}, {HTTP: "https://example.com/r"}}},
+		Trust:    Trust{Require: RequireSignature, Keys: []string{"/etc/updraft/release.pub"}},
+		Serial:   map[string]SerialPort{"mcu1": {Path: "/etc/updraft/tty/mcu"}, "mcu2": {Path: "/dev/ttyS2", Baud: 9600}},
+		Commands: map[string]Tool{"flash": {Exec: []string{"./flash", "--port", "${port}"}, Timeout: 30 * time.Second}, "tidy": {Exec: []string{"tidy"}}},
+		Modules: Modules{Memory: 32 << 20, Fuel: 1000000, Wall: 2 * time.Minute, Isolation: IsolationProcess,
+			Grants: []string{"rootfs", "app", "serial:mcu1", "exec:flash", "http:api.example.com", "http:[::1]:8080", "reboot"}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -76,6 +81,8 @@ report: {to: [{file: a, http: "https://x"}, {http: "ftp://x"}]}
 trust: {require: maybe}
 modules: {memory: lots, isolation: vm, grants: [ap]}
 extra: 1
+serial: {Big: {path: ""}, fast: {path: /dev/x, baud: -1}}
+commands: {none: {exec: []}, "any": {exec: ["${what}", "${UP}", "a${open"]}, slow: {exec: [x], timeout: -1s}}
 `
 
 func TestMistakes(t *testing.T) {
@@ -252,5 +259,19 @@ func TestKilledGroup(t *testing.T) {
 	}
 	if rest, err := io.ReadAll(f); err != nil || len(rest) > 0 {
 		t.Errorf("the pipe ends with %q, %v", rest, err)
+	}
+}
+
+func TestGrantsOfModules(t *testing.T) {
+	c := Config{Targets: map[string]Place{"app": {Directory: "/d"}}, Serial: map[string]SerialPort{"mcu": {}}, Commands: map[string]Tool{"flash": {}}}
+	for grant, want := range map[string]string{
+		"app": "", "serial:mcu": "", "exec:flash": "", "http:example.com": "", "http:example.com:8443": "", "http:127.0.0.1:80": "", "http:::1": "", "reboot": "",
+		"rootfs": "unknown target", "serial:mcv": `did you mean "mcu"`, "serial": "unknown target", "exec:flush": `did you mean "flash"`, "http:": "expected http:HOST",
+		"http:https://example.com": "expected http:HOST", "http:example.com/x": "expected http:HOST", "http:example.com:0": "expected http:HOST",
+		"http:*": "expected http:HOST", "http:user@example.com": "expected http:HOST", "reboot:now": "expected a target", "file:/x": "expected a target",
+	} {
+		if _, got := c.grant(grant); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("grant %q: %q, want %q", grant, got, want)
+		}
 	}
 }

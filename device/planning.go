@@ -56,9 +56,18 @@ func (p *planning) answer(ctx context.Context, op *Op) (Answer, error) {
 			if err := checkEntry(op.Entry); err != nil {
 				return Answer{}, fmt.Errorf("%s %s: %w", op.Kind, quote(op.Entry), err)
 			}
+			if op.Perm.IsDir() {
+				return Answer{}, nil
+			}
 			return Answer{Handle: p.handle(ref)}, nil
 		}
 		return Answer{N: len(op.Bytes)}, nil
+	case OpenPort:
+		return Answer{Handle: p.handle(op.Target)}, nil
+	case Transfer:
+		ref, err := p.ref(op.Handle)
+		op.Target = ref
+		return Answer{}, err
 	case Preserve, Invalidate, Open, Commit, Abort:
 		a, err := p.door.Do(ctx, Op{Kind: AskTarget, Run: op.Run, Target: op.Target})
 		if err != nil {

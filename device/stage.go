@@ -190,6 +190,21 @@ func (s *stage) openEntry(entry string, perm fs.FileMode) (*handle, error) {
 	return &handle{file: f, path: entry, entry: entry, size: size, write: true, stage: s, sync: names}, nil
 }
 
+// makeFolder makes a folder and those above it.
+func (s *stage) makeFolder(entry string) error {
+	if err := checkEntry(entry); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, dir := range append(above(entry)[1:], entry) {
+		if err := s.folder(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // above gives ".", "a", "a/b" for "a/b/c".
 func above(entry string) []string {
 	parents := []string{"."}

@@ -521,7 +521,11 @@ func (e *Engine) rebuild(ctx context.Context, id string, cause error) (*run, err
 func (e *Engine) prepare(ctx context.Context, g *Graph, files map[string][]byte) error {
 	for _, s := range slices.Concat(g.Compat, g.Steps) {
 		if p, ok := s.Static.(Preparer); ok {
-			if err := p.Prepare(ctx, files); err != nil {
+			err := p.Prepare(ctx, files)
+			if err != nil && s.Line > 0 { // what is refused here is to be changed there
+				err = fmt.Errorf("line %d of the workflow: %w", s.Line, err)
+			}
+			if err != nil {
 				return &StepError{Step: s.ID, Err: err}
 			}
 		}

@@ -26,13 +26,15 @@ type Compat struct {
 
 // Prepare compiles the module.
 func (s *Compat) Prepare(ctx context.Context, files map[string][]byte) error {
-	_, err := s.c.modules.prepare(ctx, s.c, s.Module, files, compatCapabilities)
+	_, err := s.c.modules.prepare(ctx, s.c, s.Module, files, s.judge)
 	return err
 }
 
+func (s *Compat) judge(m *wasmhost.Module) error { return checkGrants(m, s.Module, compatCapabilities) }
+
 // Do asks the module.
 func (s *Compat) Do(ctx context.Context, t *engine.Task) error {
-	m, err := s.c.modules.get(ctx, s.c, s.Module, t, compatCapabilities)
+	m, err := s.c.modules.get(ctx, s.c, s.Module, t, s.judge)
 	if err != nil {
 		return err
 	}

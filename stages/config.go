@@ -40,6 +40,9 @@ type Config struct {
 	KeepModules bool
 	// Module is what the device file grants to modules.
 	Module device.Modules
+	// CheckGrants has the check of a workflow report grants of install steps
+	// that Module does not have. A run refuses what is not granted by itself.
+	CheckGrants bool
 	// Exec runs the commands of probes. Without it they fail.
 	Exec func(ctx context.Context, argv []string, dir string) ([]byte, error)
 

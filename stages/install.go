@@ -31,6 +31,12 @@ type Install struct {
 	Targets map[string]Grant `yaml:"targets,required"`
 	// With are the module's settings.
 	With map[string]any `yaml:"with"`
+	// Grants are what the module may reach beside its artifacts and targets:
+	// serial:PORT and exec:COMMAND of the device file, http:HOST or
+	// http:HOST:PORT for requests to that host by https, and reboot, to ask for
+	// a restart. What the device file does not grant too stays denied. With
+	// serial, exec or http the artifacts are stored and verified before the step begins.
+	Grants []string `yaml:"grants"`
 	// Entry is the file to write below a directory target, when there is no module.
 	Entry string `yaml:"entry"`
 	// Perm are the permissions of Entry, in octal. The default is "0755".
@@ -57,6 +63,7 @@ func (s *Install) Check(report func(field, text string)) {
 			report("targets."+role+".mode", fmt.Sprintf("unknown mode %q, want write or read", m))
 		}
 	}
+	s.checkGrants(report)
 	if s.Perm != "" {
 		if _, err := parsePerm(s.Perm); err != nil {
 			report("perm", err.Error())
@@ -113,9 +120,12 @@ func (s *Install) Touches() []string {
 }
 
 // Stored reports whether the artifacts must be whole and verified first: for a
-// module that wants random access, and for files, which cannot be held back
-// like a slot or a directory.
+// module that wants random access or may act beside its targets, and for files,
+// which cannot be held back like a slot or a directory.
 func (s *Install) Stored(ctx context.Context, t *engine.Task) (bool, error) {
+	if s.acts() {
+		return true, nil
+	}
 	if s.Module != "" {
 		m, err := s.loadModule(ctx, t)
 		if err != nil {
@@ -264,6 +274,10 @@ func (s *Install) Plan(_ context.Context, t *engine.Task) ([]engine.Effect, erro
 			e.Bytes = t.In[0].Size()
 		}
 		out = append(out, e)
+	}
+	for _, g := range s.effects() {
+		out = append(out, engine.Effect{Step: t.Step, Kind: string(g.Kind()), Target: g.Name(), Undo: "as far as the module's rollback can",
+			Certainty: engine.Unknown, Detail: fmt.Sprintf("by module %s, if it wants", s.Module)})
 	}
 	return out, nil
 }

@@ -43,9 +43,9 @@ func (l *loaded) serves(p abi.Phase) bool {
 	return m.Serves(p)
 }
 
-// prepare compiles a module, unless the same bytes are compiled already. What
-// it wants and is not granted is refused by name.
-func (m *modules) prepare(ctx context.Context, c *Config, name string, files map[string][]byte, granted []abi.Capability) (*loaded, error) {
+// prepare compiles a module, unless the same bytes are compiled already. Judge
+// refuses what it wants and is not granted.
+func (m *modules) prepare(ctx context.Context, c *Config, name string, files map[string][]byte, judge func(*wasmhost.Module) error) (*loaded, error) {
 	if c.Modules == nil {
 		return nil, &engine.Refused{Code: "denied", Err: errors.New("this device runs no modules")}
 	}
@@ -57,10 +57,10 @@ func (m *modules) prepare(ctx context.Context, c *Config, name string, files map
 	defer m.mu.Unlock()
 	k := &kept{sum: sha256.Sum256(wasm)}
 	if have := m.compiled[name]; have != nil && have.sum == k.sum {
-		return &loaded{have.module}, checkGrants(have.module, name, granted)
+		return &loaded{have.module}, judge(have.module)
 	}
 	var err error
-	if k.module, err = c.Modules.Load(ctx, wasm, wasmhost.Limits{Memory: c.moduleMemory()}); err != nil {
+	if k.module, err = c.Modules.Load(ctx, wasm, wasmhost.Limits{Memory: c.moduleMemory(), Wall: c.Module.Wall}); err != nil {
 		return nil, &engine.Refused{Code: refusalCode(err), Err: fmt.Errorf("module %s: %w", name, err)}
 	}
 	if old := m.compiled[name]; old != nil {
@@ -68,22 +68,22 @@ func (m *modules) prepare(ctx context.Context, c *Config, name string, files map
 	}
 	m.compiled[name] = k
 	debug.FreeOSMemory() // what compiling took is not needed again
-	return &loaded{k.module}, checkGrants(k.module, name, granted)
+	return &loaded{k.module}, judge(k.module)
 }
 
 // get gives a compiled module, or compiles it from the files of the run.
-func (m *modules) get(ctx context.Context, c *Config, name string, t *engine.Task, granted []abi.Capability) (*loaded, error) {
+func (m *modules) get(ctx context.Context, c *Config, name string, t *engine.Task, judge func(*wasmhost.Module) error) (*loaded, error) {
 	m.mu.Lock()
 	have := m.compiled[name]
 	m.mu.Unlock()
 	if have != nil {
-		return &loaded{have.module}, checkGrants(have.module, name, granted)
+		return &loaded{have.module}, judge(have.module)
 	}
 	wasm, err := t.File(name)
 	if err != nil {
 		return nil, err
 	}
-	return m.prepare(ctx, c, name, map[string][]byte{name: wasm}, granted)
+	return m.prepare(ctx, c, name, map[string][]byte{name: wasm}, judge)
 }
 
 // drop forgets a module.
@@ -127,16 +127,12 @@ var installCapabilities = []abi.Capability{abi.Facts, abi.Artifact, abi.Target, 
 var compatCapabilities = []abi.Capability{abi.Facts}
 
 func (s *Install) loadModule(ctx context.Context, t *engine.Task) (*loaded, error) {
-	m, err := s.c.modules.get(ctx, s.c, s.Module, t, installCapabilities)
-	if err != nil {
-		return nil, err
-	}
-	return m, s.checkRoles(m)
+	return s.c.modules.get(ctx, s.c, s.Module, t, s.judge)
 }
 
 // checkRoles refuses roles that the module does not have, roles that it has
 // and the step does not bind, and targets that the device grants to no module.
-func (s *Install) checkRoles(m *loaded) error {
+func (s *Install) checkRoles(m *wasmhost.Module) error {
 	roles := m.Manifest().Roles
 	refuse := func(format string, args ...any) error {
 		return &engine.Refused{Code: "denied", Err: fmt.Errorf("module %s: "+format, append([]any{s.Module}, args...)...)}
@@ -172,11 +168,7 @@ func (s *Install) Prepare(ctx context.Context, files map[string][]byte) error {
 	if s.Module == "" {
 		return nil
 	}
-	m, err := s.c.modules.prepare(ctx, s.c, s.Module, files, installCapabilities)
-	if err != nil {
-		return err
-	}
-	if err := s.checkRoles(m); err != nil {
+	if _, err := s.c.modules.prepare(ctx, s.c, s.Module, files, s.judge); err != nil {
 		return err
 	}
 	if s.c.Modules.Cached() {
@@ -272,6 +264,7 @@ func (s *Install) grants(ctx context.Context, t *engine.Task) (wasmhost.Grants, 
 		}
 		g.Targets[role] = wasmhost.Target{Ref: target.Ref, Type: target.Type, Mode: mode, Quota: grant.Quota}
 	}
+	g.Allowed, g.HTTP = s.effects(), s.c.HTTP
 	g.Wall = s.wall(t.In)
 	g.Log = func(_ int, line string) { t.Log(line) }
 	g.Progress = func(done, total int64, _ string) { t.Progress(done, total) }
@@ -281,11 +274,14 @@ func (s *Install) grants(ctx context.Context, t *engine.Task) (wasmhost.Grants, 
 
 // wall is the time that a phase may take. Waiting for the network counts, so
 // that the slowest body that fetch puts up with must fit in; the step's timeout
-// comes first.
+// and the device file's limit come first.
 func (s *Install) wall(in []engine.Source) time.Duration {
 	wall := 10 * time.Minute
 	for _, src := range in {
 		wall += time.Duration(max(src.Size(), 0)/s.c.MinRate) * time.Second
+	}
+	if most := s.c.Module.Wall; most > 0 {
+		return min(wall, most)
 	}
 	return wall
 }

@@ -35,38 +35,50 @@ func artOpen(_ context.Context, c *call, a args) int64 {
 	if !ok || source == nil {
 		return int64(abi.ENOENT)
 	}
-	if old := c.sources[role]; old != nil {
-		return int64(old.handle)
+	art := c.sources[role]
+	if art == nil {
+		art = &artifact{c: c, role: role, source: source}
+		if c.m.manifest.Access == abi.Random {
+			art.random, _ = source.(io.ReaderAt)
+		}
 	}
-	art := &artifact{c: c, role: role, source: source}
-	if c.m.manifest.Access == abi.Random {
-		art.random, _ = source.(io.ReaderAt)
+	if art.handle == 0 {
+		if art.handle, ok = c.handles.add(kindArtifact, art); !ok {
+			return int64(abi.EMFILE)
+		}
+		c.sources[role] = art
 	}
-	if art.handle, ok = c.handles.add(kindArtifact, art); !ok {
-		return int64(abi.EMFILE)
-	}
-	c.sources[role] = art
 	return int64(art.handle)
 }
 
-// artifact gives what the handle in n stands for, or traps.
-func (a args) artifact(n int) *artifact {
-	art, ok := a.c.handles.get(a.i32(n), kindArtifact).(*artifact)
-	if !ok {
-		a.trap("%d is no handle of an artifact", a.i32(n))
+// artClose frees the handle, and those of members with it. The artifact
+// itself is read to its end all the same, and an opening later in the phase
+// finds a stream where it was left.
+func artClose(_ context.Context, c *call, a args) int64 {
+	src := a.source(0)
+	c.closeMembers(src)
+	switch v := src.(type) {
+	case *artifact:
+		v.handle = 0
+	case *member:
+		v.close()
 	}
-	return art
+	c.handles.drop(a.i32(0))
+	return 0
 }
 
 func artSize(_ context.Context, _ *call, a args) int64 {
-	if n := a.artifact(0).source.Size(); n >= 0 {
+	if n := a.source(0).size(); n >= 0 {
 		return n
 	}
 	return int64(abi.EUNKNOWN)
 }
 
 func artDigest(_ context.Context, _ *call, a args) int64 {
-	digest := a.artifact(0).source.Digest()
+	digest := ""
+	if art, ok := a.source(0).(*artifact); ok {
+		digest = art.source.Digest()
+	}
 	if a.i32(1) != abi.SHA256 {
 		return int64(abi.EINVAL)
 	}
@@ -77,19 +89,23 @@ func artDigest(_ context.Context, _ *call, a args) int64 {
 }
 
 func artRead(ctx context.Context, c *call, a args) int64 {
-	art, off, b := a.artifact(0), a.i64(1), a.bytes(2)
+	src, off, b := a.source(0), a.i64(1), a.bytes(2)
 	if off < 0 {
 		return int64(abi.EINVAL)
 	}
 	if len(b) == 0 {
 		return 0
 	}
-	n, err := art.readAt(ctx, b, off)
+	n, err := src.readAt(ctx, b, off)
 	if err != nil {
 		return c.errno(err)
 	}
 	return int64(n)
 }
+
+func (a *artifact) size() int64    { return a.source.Size() }
+func (a *artifact) label() string  { return a.role }
+func (a *artifact) anywhere() bool { return a.random != nil }
 
 // errno turns an error into the guest's answer; all but an errno fail the phase.
 func (c *call) errno(err error) int64 {

@@ -41,6 +41,9 @@ func bindings() map[string]binding {
 		writing = in(abi.Install, abi.Rollback, abi.Cleanup)
 		moving  = in(abi.Install, abi.Rollback)
 		judging = in(abi.Compat, abi.Install, abi.Rollback)
+		turning = in(abi.Install, abi.Commit, abi.Rollback) // when something outside of targets may take hold
+		talking = in(abi.Install, abi.Rollback, abi.Health)
+		asking  = turning | in(abi.Enumerate)
 		timed   = working | in(abi.Enumerate)
 	)
 	return map[string]binding{
@@ -57,6 +60,8 @@ func bindings() map[string]binding {
 		"art_size":     {judging, artSize},
 		"art_digest":   {judging, artDigest},
 		"art_read":     {moving, artRead},
+		"art_entry":    {moving, artEntry},
+		"art_close":    {judging, artClose},
 		"tgt_open":     {working, tgtOpen},
 		"tgt_entry":    {working, tgtEntry},
 		"tgt_read":     {working, tgtRead},
@@ -68,6 +73,11 @@ func bindings() map[string]binding {
 		"tgt_commit":   {in(abi.Commit), tgtCommit},
 		"tgt_abort":    {in(abi.Install, abi.Commit, abi.Rollback), tgtAbort},
 		"svc_copy":     {moving, svcCopy},
+		"svc_unpack":   {moving, svcUnpack},
+		"svc_hash":     {working, svcHash},
+		"svc_patch":    {moving, svcPatch},
+		"svc_inflate":  {moving, svcInflate},
+		"svc_verify":   {working, svcVerify},
 		"kv_get":       {working, kvGet},
 		"kv_put":       {working, kvPut},
 		"kv_del":       {working, kvDelete},
@@ -79,6 +89,16 @@ func bindings() map[string]binding {
 		"mono_ms":      {timed, timeMono},
 		"sleep_ms":     {timed, timeSleep},
 		"random":       {timed, timeRandom},
+
+		"http_do":     {talking, httpDo},
+		"http_answer": {talking, httpAnswer},
+		"http_read":   {talking, httpRead},
+		"http_close":  {talking, httpClose},
+		"serial_xfer": {asking, serialTransfer},
+
+		"exec":           {turning, hostExec},
+		"exec_output":    {turning, hostExecOutput},
+		"reboot_request": {turning, hostReboot},
 	}
 }
 

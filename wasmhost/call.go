@@ -38,6 +38,11 @@ type call struct {
 	saved   time.Duration // when the last checkpoint was, by the clock
 	moved   int64         // bytes copied since then
 
+	archives  map[origin]*archive
+	ports     map[string]int64 // handles of serial ports at the door, by name
+	output    []byte           // of the last exec
+	httpBytes int64            // of requests and responses
+
 	// serve answers the module: [bound], or what stands in for it or listens.
 	serve    func(ctx context.Context, i *entry, a args) int64
 	ask      func()       // instead of check, in a process of its own
@@ -304,10 +309,22 @@ func (c *call) close(ctx context.Context) error {
 	for _, a := range c.sources {
 		err = errors.Join(err, a.close())
 	}
+	for _, a := range c.archives {
+		a.free()
+	}
+	for i := range c.handles.slots {
+		if r, ok := c.handles.slots[i].value.(*response); ok {
+			r.close()
+		}
+	}
 	if c.panicked != nil {
 		return err // the door is gone
 	}
 	ctx = context.WithoutCancel(ctx)
+	for _, handle := range c.ports {
+		_, e := c.g.Door.Do(ctx, device.Op{Kind: device.Close, Run: c.g.Run, Handle: handle})
+		err = errors.Join(err, e)
+	}
 	for i := range c.handles.slots {
 		if t, ok := c.handles.slots[i].value.(*target); ok && t.open {
 			_, e := c.g.Door.Do(ctx, device.Op{Kind: device.Close, Run: c.g.Run, Target: t.grant.Ref, Handle: t.door})

@@ -17,6 +17,7 @@ func (c *Checkpoint) clone() Checkpoint {
 	d.KV = maps.Clone(c.KV)
 	d.Sources = maps.Clone(c.Sources)
 	d.Files = slices.Clone(c.Files)
+	d.Unpacked = slices.Clone(c.Unpacked)
 	for i := range d.Files {
 		d.Files[i].Copies = slices.Clone(d.Files[i].Copies)
 	}
@@ -45,7 +46,24 @@ func (c *Checkpoint) staged(role string) int64 {
 			n += c.Files[i].Synced
 		}
 	}
+	for i := range c.Unpacked {
+		if c.Unpacked[i].Target == role {
+			n += c.Unpacked[i].Bytes
+		}
+	}
 	return n
+}
+
+// unpacked gives the record of an svc_unpack, made if it is new. The pointer
+// is good until the next one is made.
+func (c *Checkpoint) unpacked(source, target string) *Unpack {
+	for i := range c.Unpacked {
+		if u := &c.Unpacked[i]; u.Source == source && u.Target == target {
+			return u
+		}
+	}
+	c.Unpacked = append(c.Unpacked, Unpack{Source: source, Target: target})
+	return &c.Unpacked[len(c.Unpacked)-1]
 }
 
 // copied gives the record of an svc_copy into the file, made if it is new.

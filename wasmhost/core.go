@@ -45,6 +45,7 @@ func hostInfo(_ context.Context, c *call, a args) int64 {
 	text, err := json.Marshal(abi.Info{
 		Phase: c.phase.String(), Run: c.g.Run, ABI: fmt.Sprintf("%d.%d", abi.Major, abi.Minor), Module: c.m.digest,
 		Artifacts: slices.Sorted(maps.Keys(c.g.Sources)), Targets: slices.Sorted(maps.Keys(c.g.Targets)),
+		Grants: c.allowed(),
 	})
 	if err != nil {
 		return int64(c.fail(err))

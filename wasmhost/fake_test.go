@@ -42,9 +42,13 @@ func (p *power) effect(do func()) {
 }
 
 // content is a file that forgets what was not synced.
-type content struct{ now, durable []byte }
+type content struct {
+	now, durable []byte
+	clean        bool
+}
 
 func (f *content) write(off int64, b []byte) {
+	f.clean = false
 	if n := off + int64(len(b)); n > int64(len(f.now)) {
 		f.now = append(f.now, make([]byte, n-int64(len(f.now)))...)
 	}
@@ -160,14 +164,23 @@ func (d *memoryDoor) change(op device.Op) (device.Answer, error) {
 	}
 	switch op.Kind {
 	case device.OpenEntry:
+		if op.Perm.IsDir() {
+			d.staged[name+"/"+op.Entry+"/"] = &content{}
+			return device.Answer{}, nil
+		}
 		return device.Answer{Handle: d.stage(name + "/" + op.Entry)}, nil
 	case device.Write:
 		d.staged[name].write(op.Offset, op.Bytes)
 	case device.Truncate:
 		f := d.staged[name]
+		f.clean = false
 		f.now = append(f.now, make([]byte, max(0, op.Size-int64(len(f.now))))...)[:op.Size]
 	case device.Sync:
-		d.staged[name].durable = bytes.Clone(d.staged[name].now)
+		for n, f := range d.staged { // of a directory, all that is in it
+			if within(n, name) && !f.clean {
+				f.durable, f.clean = bytes.Clone(f.now), true
+			}
+		}
 	default:
 		return device.Answer{}, device.ErrUnknown
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/updraft-ota/updraft/device"
@@ -19,7 +20,12 @@ type Grants struct {
 	// Sources and Targets are bound to the module's roles.
 	Sources map[string]Source
 	Targets map[string]Target
-	Facts   map[string]string
+	// Allowed are the effects by name: serial:PORT, exec:NAME, http:HOST, reboot.
+	// The module reaches those of them that it declares.
+	Allowed []abi.Capability
+	// HTTP carries the requests to granted hosts. It need follow no redirects.
+	HTTP  http.RoundTripper
+	Facts map[string]string
 	// Settings is a JSON object.
 	Settings []byte
 	// Journal keeps the checkpoint of this step. Without one, a phase that is
@@ -115,6 +121,8 @@ type Checkpoint struct {
 	Sources map[string]SourceMark `json:"sources,omitempty"` // by role
 	// Files are targets and entries below them, in the order of their first opening.
 	Files []FileMark `json:"files,omitempty"`
+	// Unpacked are the archives that svc_unpack began with.
+	Unpacked []Unpack `json:"unpacked,omitempty"`
 }
 
 // SourceMark is where the stream of an artifact stands.
@@ -135,14 +143,27 @@ type FileMark struct {
 	Copies []Copy `json:"copies,omitempty"`
 }
 
-// Copy is an svc_copy into a file, as far as it is synced.
+// Copy is an svc_copy, svc_inflate or svc_patch into a file, as far as it is synced.
 type Copy struct {
+	// Source is a role, role//path for a member of an archive, and for
+	// svc_inflate and svc_patch that behind a word of their own.
 	Source string `json:"source"`
 	From   int64  `json:"from"`  // offset in the artifact
 	To     int64  `json:"to"`    // offset in the file
 	Count  int64  `json:"count"` // as asked for, -1 to the end
 	Done   int64  `json:"done"`
 	Whole  bool   `json:"whole,omitempty"` // nothing is left to copy
+}
+
+// Unpack is an svc_unpack into a directory, as far as it is synced.
+type Unpack struct {
+	Source  string `json:"source"`  // as of [Copy]
+	Target  string `json:"target"`  // role
+	Members int64  `json:"members"` // that are done, in the order of the archive
+	Files   int64  `json:"files"`   // of them
+	Done    int64  `json:"done"`    // bytes of the member behind them
+	Bytes   int64  `json:"bytes"`   // in all
+	Whole   bool   `json:"whole,omitempty"`
 }
 
 // checkpointSize is the most that a checkpoint may take as JSON. A journal's

@@ -11,7 +11,7 @@ type handles struct {
 
 type slot struct {
 	generation int32
-	value      any // *artifact, *target, or nil
+	value      any // *artifact, *member, *target, *response, or nil
 }
 
 const (
@@ -19,6 +19,7 @@ const (
 	kindBits       = 2
 	kindArtifact   = 1
 	kindTarget     = 2
+	kindResponse   = 3
 	generationMask = 1<<(31-placeBits-kindBits) - 1
 )
 

@@ -24,10 +24,10 @@ type target struct {
 	mode   int32
 	handle int32
 
-	open  bool
-	door  int64 // handle there
-	size  int64 // of what is read
-	dirty bool  // written since the last sync
+	open   bool
+	door   int64 // handle there
+	length int64 // of what is read
+	dirty  bool  // written since the last sync
 }
 
 func key(name string, mode int32) string { return fmt.Sprint(name, "\x00", mode) }
@@ -121,7 +121,7 @@ func (t *target) ensure(ctx context.Context) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return abi.ENOENT // the module may well ask
 		}
-		t.size = answer.Size
+		t.length = answer.Size
 		return t.opened(answer, err)
 	case t.path != "":
 		return t.openEntry(ctx)
@@ -232,17 +232,14 @@ func tgtRead(ctx context.Context, c *call, a args) int64 {
 	case t.mode != abi.ModeRead:
 		return int64(abi.EDENIED) // the door writes or reads through a handle, never both
 	}
-	if err := t.ensure(ctx); err != nil {
-		return c.errno(err)
-	}
 	if len(b) == 0 {
 		return 0
 	}
-	answer, err := t.do(ctx, device.Op{Kind: device.Read, Handle: t.door, Offset: off, Bytes: b})
+	n, err := t.readAt(ctx, b, off)
 	if err != nil {
 		return c.errno(err)
 	}
-	return int64(min(answer.N, len(b)))
+	return int64(n)
 }
 
 func tgtTruncate(ctx context.Context, c *call, a args) int64 {
@@ -295,7 +292,7 @@ func tgtSize(ctx context.Context, c *call, a args) int64 {
 		return int64(abi.EINVAL)
 	}
 	if t.mode == abi.ModeRead {
-		return t.size
+		return t.length
 	}
 	if f := c.point.file(t.name); f != nil {
 		return f.Synced
@@ -374,6 +371,7 @@ func tgtAbort(ctx context.Context, c *call, a args) int64 {
 		}
 	}
 	c.point.Files = slices.DeleteFunc(c.point.Files, func(f FileMark) bool { return within(f.Name, t.role) })
+	c.point.Unpacked = slices.DeleteFunc(c.point.Unpacked, func(u Unpack) bool { return u.Target == t.role })
 	c.dirty = true
 	return 0
 }

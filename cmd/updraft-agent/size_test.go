@@ -22,7 +22,7 @@ const (
 	idleTime  = 3 * time.Second
 )
 
-// TestTheAgentIsSmall builds what goes on a device, holds its size and what it
+// TestTheAgentIsSmall builds, as the Makefile does, what goes on a device, holds its size and what it
 // is made of, and measures it while it waits for commands.
 func TestTheAgentIsSmall(t *testing.T) {
 	if testing.Short() {
@@ -32,7 +32,7 @@ func TestTheAgentIsSmall(t *testing.T) {
 		t.Skip("the figures are of linux/amd64")
 	}
 	program := filepath.Join(t.TempDir(), "updraft-agent")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, ".")
+	build := exec.Command("go", "build", "-trimpath", "-tags", "nethttpomithttp2", "-ldflags", "-s -w", "-o", program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)

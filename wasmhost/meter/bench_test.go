@@ -24,7 +24,7 @@ func BenchmarkRun(b *testing.B) {
 	for _, f := range []struct {
 		name string
 		n    uint64
-	}{{"loop", 1_000_000}, {"hash", 4}, {"tree", 21}, {"sort", 4}} {
+	}{{"loop", 200_000}, {"hash", 1}, {"tree", 18}, {"sort", 1}} {
 		b.Run(f.name, func(b *testing.B) {
 			var least [3]time.Duration
 			for b.Loop() {

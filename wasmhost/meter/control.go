@@ -59,7 +59,8 @@ func (s *scan) target(label uint32) {
 		to := len(s.constructs) - 1 - int(label)
 		s.constructs[to].joined = true
 		s.escape(to)
-		s.joins += s.live()
+		s.joins++
+		s.work += s.live()
 	}
 }
 
@@ -81,7 +82,7 @@ func (s *scan) table() {
 			return
 		}
 	}
-	s.f.Instructions += int64(n)
+	s.work += 2 * int64(n)
 	s.leave()
 }
 
@@ -106,7 +107,8 @@ func (s *scan) called(typ uint32) {
 	s.pay(priceCall)
 	s.inner = -1
 	s.stack(t.params, t.results)
-	s.f.Instructions += int64(t.params)
+	s.values += int64(t.results)
+	s.work += int64(t.params) + s.info.Globals/8
 }
 
 // begin opens a block, loop or if.
@@ -124,7 +126,7 @@ func (s *scan) begin(op byte) {
 		s.fail(s.at, "blocks stand deeper than %d in each other", maxNesting)
 		return
 	}
-	c.out = len(s.constructs)
+	c.out, c.sets = len(s.constructs), len(s.sets)
 	s.constructs = append(s.constructs, c)
 	if op == opLoop {
 		s.f.Loops++
@@ -137,7 +139,9 @@ func (s *scan) begin(op byte) {
 	if op == opLoop {
 		g := &s.segments[s.last()]
 		g.own, g.loop = true, len(s.loops)
-		s.joins += s.live()
+		s.nested++
+		s.work += s.live() * s.nested
+		s.joins++
 		s.inner = len(s.loops)
 		s.loops = append(s.loops, loop{from: len(s.sets), to: len(s.sets)})
 		s.constructs[len(s.constructs)-1].loop = s.inner
@@ -188,7 +192,10 @@ func (s *scan) finished() {
 			s.loops[c.loop].to = len(s.sets)
 		}
 		s.inner = -1
+		s.nested--
 	}
+	// Where control joins, each local that was set may need a slot more.
+	s.values += int64(c.results + min(s.locals, len(s.sets)-c.sets))
 	joined := c.joined && c.op != opLoop // branches to a loop lead to its header
 	if c.op == opIf {
 		joined = joined || c.open // the condition may be false
@@ -208,7 +215,8 @@ func (s *scan) finished() {
 	outer := &s.constructs[inner-1]
 	outer.out = min(outer.out, c.out)
 	if split {
-		s.joins += s.live()
+		s.joins++
+		s.work += s.live()
 		s.start(c.segment)
 		s.segments[s.last()].equal = c.out >= inner
 	}

@@ -1,6 +1,6 @@
 package meter
 
-import ("encoding/binary"; "os")
+import "encoding/binary"
 
 // helper is a function that the rewriting adds behind those of the module.
 // Each takes the length that is on the stack, charges for it and gives it back.
@@ -78,7 +78,7 @@ func (a *added) refilled(b []byte) []byte {
 // charge takes fuel, and looks at the tank if p is the header of a loop.
 func (s *scan) charge(b []byte, p point) []byte {
 	b = move(b, s.fuel, opI64Sub, p.cost)
-	if p.loop < 0 || os.Getenv("NOCHECK") != "" {
+	if p.loop < 0 {
 		return b
 	}
 	b = append(i64(get(b, s.fuel), 0), opI64LtS, opIf, noResult)

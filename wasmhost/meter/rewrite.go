@@ -106,7 +106,6 @@ func (w *writer) code() []byte {
 			w.fail(int(s.f.Offset), "compiling the module up to here is too much work: complexity %d, at most %d", w.info.Complexity, w.budget.Complexity)
 			return nil
 		}
-		if dbg != nil {dbg(s,i)}
 		body = s.emit(body[:0])
 		out = append(uleb(out, uint32(len(body))), body...)
 	}
@@ -119,4 +118,3 @@ func (w *writer) code() []byte {
 	}
 	return out
 }
-var dbg func(*scan,int)

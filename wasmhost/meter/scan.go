@@ -10,8 +10,8 @@ const (
 	// A segment behind a branch or a join that costs at most foldMost is added
 	// to the charge before the branch, as long as no more than foldAll of such
 	// cost is added to one charge: so much may be paid for and not executed.
-	foldMost = 16
-	foldAll  = 64
+	foldMost = 8
+	foldAll  = 16
 )
 
 // scan reads the bodies of functions and finds out where each has to be
@@ -28,8 +28,10 @@ type scan struct {
 	vectors    bool
 	height     int // of the operand stack, as far as the code is valid
 	most       int // of height
-	values     int64
-	joins      int64
+	values     int64 // that a compiler may have to keep in the frame, besides locals
+	joins      int64 // places where branches split or join
+	nested     int64 // loops around here
+	work       int64 // of compiling, besides that for each instruction and for joins
 	constructs []construct
 	segments   []segment
 	points     []point
@@ -51,6 +53,7 @@ type construct struct {
 	height  int // of the stack where it begins
 	segment int // that it was entered from
 	loop    int // of a loop that can be entered
+	sets    int // how many locals were set before
 	out     int // the outermost construct that control may go to from inside
 }
 
@@ -125,7 +128,8 @@ func (s *scan) reset(typ uint32) {
 	s.params, s.results = s.types[typ].params, s.types[typ].results
 	s.locals = s.params
 	s.calls, s.vectors = false, false
-	s.height, s.most, s.values, s.joins = 0, 0, 0, 0
+	s.height, s.most, s.values = 0, 0, 0
+	s.joins, s.nested, s.work = 0, 0, 0
 	s.constructs, s.segments = s.constructs[:0], s.segments[:0]
 	s.points, s.edits = s.points[:0], s.edits[:0]
 	s.sets, s.loops, s.inner = s.sets[:0], s.loops[:0], -1
@@ -146,9 +150,13 @@ func hasVector(typ string) bool {
 // judge fills in what is known once the body is read.
 func (s *scan) judge() {
 	s.f.Calls = s.calls
-	s.f.Complexity = s.f.Instructions + s.joins
+	s.f.Complexity = perFunction + s.f.Instructions + s.work + s.joins*s.joins/32
 	if s.calls {
-		s.f.Weight = 1
+		slot := int64(8)
+		if s.vectors {
+			slot = 16
+		}
+		s.f.Weight = 1 + slot*(int64(s.locals)+s.values)/frameBytes
 	}
 	if s.free() {
 		return
@@ -238,9 +246,6 @@ func (s *scan) stack(pop, push int) {
 	top := &s.constructs[len(s.constructs)-1]
 	s.height = max(s.height-pop, top.height) + push // lower only in dead or invalid code
 	s.most = max(s.most, s.height)
-	if push > 0 {
-		s.values++
-	}
 }
 
 // live is how many values code that branches here may have to carry along.
@@ -268,6 +273,9 @@ func (s *scan) instruction() {
 		}
 		s.immediate(o, at)
 		s.stack(int(o.pop), int(o.push))
+		if o.immediate != localIndex {
+			s.values += int64(o.push)
+		}
 	}
 }
 
@@ -327,6 +335,7 @@ func (s *scan) address(o opcode, at int) {
 	if s.memories() == 0 {
 		s.fail(at, "an instruction for memory, but there is none")
 	}
+	s.work += 2 // a check, and a way out
 	from := s.at
 	if a := s.u32("an alignment"); a > align(o) {
 		s.fail(from, "alignment %d, at most %d", a, align(o))
@@ -384,6 +393,7 @@ func (s *scan) misc(at int) {
 		s.index("table", s.tables)
 	}
 	s.stack(int(o.pop), int(o.push))
+	s.values += int64(o.push)
 }
 
 // vector reads what follows the byte 0xfd. The number is written in as many
@@ -408,4 +418,12 @@ func (s *scan) vector(at int) {
 	s.pay(1)
 	s.immediate(o, at)
 	s.stack(int(o.pop), int(o.push))
+	s.values += int64(o.push)
 }
+
+// frameBytes is what a function's frame may have for each unit of its weight.
+// Compilers keep a value that is needed after a call in a slot of its own.
+const frameBytes = 8 << 10
+
+// perFunction is the work of compiling an empty function.
+const perFunction = 32
