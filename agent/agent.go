@@ -56,6 +56,12 @@ type Config struct {
 	// SaveMemory tells the Go runtime, for the whole process, to keep its heap
 	// small while a run goes on. It is for programs whose purpose is the update.
 	SaveMemory bool
+	// Record, if set, writes what modules ask and are answered.
+	Record *wasmhost.Recorder
+	// ModuleProcess is the command that starts this program again as the process
+	// of a module, see [wasmhost.ProcessCommand]. Without it a device file that
+	// asks for processes is refused.
+	ModuleProcess []string
 	// Events, if set, gets each event in order. It must not block.
 	Events func(engine.Event)
 }
@@ -114,7 +120,7 @@ func Open(ctx context.Context, c Config) (a *Agent, err error) {
 	if a.stages, err = stagesConfig(a.device, c.HTTP); err != nil {
 		return a, err
 	}
-	if a.modules, err = openModules(ctx, c.state()); err != nil {
+	if a.modules, err = openModules(ctx, a.device, &c); err != nil {
 		return a, err
 	}
 	a.stages.Modules = a.modules

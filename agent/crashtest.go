@@ -34,7 +34,11 @@ func CrashTest(ctx context.Context, c Config, file string, inputs map[string]any
 		return res, err
 	}
 	v.Exec = nil
-	host, err := wasmhost.New(ctx, wasmhost.Config{})
+	modules, err := moduleHost(dev, &c)
+	if err != nil {
+		return res, err
+	}
+	host, err := wasmhost.New(ctx, modules)
 	if err != nil {
 		return res, err
 	}

@@ -34,8 +34,9 @@ type ServeConfig struct {
 	// Env looks secrets up that the agent file takes from the environment.
 	// Without it there are none.
 	Env func(name string) (string, bool)
-	// SaveMemory is as in [Config].
-	SaveMemory bool
+	// SaveMemory and ModuleProcess are as in [Config].
+	SaveMemory    bool
+	ModuleProcess []string
 	// Events, if set, gets each event of a run in order. It must not block.
 	Events func(engine.Event)
 	// Log, if set, gets lines for people, without secrets, from several goroutines.
@@ -69,7 +70,8 @@ func Serve(ctx context.Context, c ServeConfig) (res engine.Result, err error) {
 	}
 	s := &service{c: c, calls: make(chan func()), ended: make(chan outcome, 1), answered: make(chan answered, 1),
 		planes: map[string]*plane{}, kick: make(chan struct{}, 1)}
-	a, err := Open(ctx, Config{Device: file.Device, State: file.State, Restart: c.Restart, HTTP: c.HTTP, Verbs: c.Verbs, Events: s.event})
+	a, err := Open(ctx, Config{Device: file.Device, State: file.State, Restart: c.Restart, HTTP: c.HTTP, Verbs: c.Verbs,
+		ModuleProcess: c.ModuleProcess, Events: s.event})
 	if err != nil {
 		return res, err
 	}

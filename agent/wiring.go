@@ -60,8 +60,12 @@ func stagesConfig(c device.Config, transport http.RoundTripper) (stages.Config, 
 
 // openModules opens the module host with its compile cache below the state
 // directory. The cache's key is made once for each device.
-func openModules(ctx context.Context, state string) (*wasmhost.Host, error) {
-	name := filepath.Join(state, "cache.key")
+func openModules(ctx context.Context, d device.Config, c *Config) (*wasmhost.Host, error) {
+	modules, err := moduleHost(d, c)
+	if err != nil {
+		return nil, err
+	}
+	name := filepath.Join(c.state(), "cache.key")
 	key, err := disk.ReadFile(disk.OS(), name, 64)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(key) != 32 {
 		key = make([]byte, 32)
@@ -73,7 +77,19 @@ func openModules(ctx context.Context, state string) (*wasmhost.Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key of the compile cache: %w", err)
 	}
-	return wasmhost.New(ctx, wasmhost.Config{Cache: filepath.Join(state, "modules"), CacheKey: key})
+	modules.Cache, modules.CacheKey, modules.Record = filepath.Join(c.state(), "modules"), key, c.Record
+	return wasmhost.New(ctx, modules)
+}
+
+// moduleHost is what the device file says of how modules run.
+func moduleHost(d device.Config, c *Config) (wasmhost.Config, error) {
+	if d.Modules.Isolation != "process" {
+		return wasmhost.Config{}, nil
+	}
+	if len(c.ModuleProcess) == 0 {
+		return wasmhost.Config{}, fmt.Errorf("%s: modules.isolation: process: this program does not say how to start a process (ModuleProcess of package agent)", d.File)
+	}
+	return wasmhost.Config{Isolation: c.ModuleProcess}, nil
 }
 
 // EngineConfig is the part of an engine's configuration that follows from the
@@ -177,7 +193,11 @@ func MakePlan(ctx context.Context, c Config, file string, inputs map[string]any)
 	if err != nil {
 		return engine.Plan{}, err
 	}
-	host, err := wasmhost.New(ctx, wasmhost.Config{}) // without a cache: nothing is written
+	modules, err := moduleHost(dev, &c)
+	if err != nil {
+		return engine.Plan{}, err
+	}
+	host, err := wasmhost.New(ctx, modules) // without a cache: nothing is written
 	if err != nil {
 		return engine.Plan{}, err
 	}

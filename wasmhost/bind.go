@@ -134,6 +134,7 @@ func valueTypes(s string) []api.ValueType {
 // entry is a function of the host as a module sees it.
 type entry struct {
 	name    string
+	typ     string // in the notation of abi.Function
 	params  int    // numbers, two for each buffer
 	buffers []int  // which of them are pointers; the length follows
 	fills   []bool // whether the host fills that buffer (w) or reads it (r)
@@ -145,7 +146,7 @@ type entry struct {
 // [abi.Function].
 func newEntry(name, typ string, b binding) *entry {
 	params, result, _ := strings.Cut(typ, ":")
-	i := &entry{name: name, wide: result == "I", binding: b}
+	i := &entry{name: name, typ: typ, wide: result == "I", binding: b}
 	for _, letter := range params {
 		if letter == 'r' || letter == 'w' {
 			i.buffers = append(i.buffers, i.params)

@@ -74,8 +74,8 @@ func openCache(dir string, key []byte, quota int64, warn func(error)) (*cache, e
 
 // compile calls compile with a handover folder of wazero's that holds the
 // verified entry of the metered module, if there is one, and afterwards keeps
-// what is new in it.
-func (c *cache) compile(metered []byte, compile func(wazero.CompilationCache) error) (err error) {
+// what is new in it. Compile takes over the wazero cache that works in dir.
+func (c *cache) compile(metered []byte, compile func(k wazero.CompilationCache, dir string) error) (err error) {
 	private, err := os.MkdirTemp(c.dir, handoverPrefix)
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func (c *cache) compile(metered []byte, compile func(wazero.CompilationCache) er
 	if err != nil && !errors.Is(err, errStale) {
 		return errors.Join(err, hand.cache.Close(context.Background()))
 	}
-	err = compile(hand.cache)
+	err = compile(hand.cache, private)
 	if err != nil && entry != "" {
 		// An entry with a good MAC that wazero does not like: drop it and compile.
 		entry = ""
@@ -100,7 +100,7 @@ func (c *cache) compile(metered []byte, compile func(wazero.CompilationCache) er
 		if hand, err = handover(private); err != nil {
 			return err
 		}
-		err = compile(hand.cache)
+		err = compile(hand.cache, private)
 	}
 	if err != nil {
 		return err

@@ -45,6 +45,9 @@ type call struct {
 
 	// serve answers the module: [bound], or what stands in for it or listens.
 	serve    func(ctx context.Context, i *entry, a args) int64
+	ask      func()       // instead of check, in a process of its own
+	record   *phaseRecord // nil: nobody records
+	traced   int64        // exchanges
 	tank     tank
 	usage    Usage
 	wall     time.Duration // that the phase may take
@@ -77,11 +80,7 @@ var errWall = errors.New("the phase's time is over")
 // is read and hashed, and then Sealed is called. A panic of the door, of a
 // source or of the journal passes through.
 func (m *Module) Call(ctx context.Context, phase abi.Phase, g Grants) (Result, error) {
-	c := &call{
-		m: m, phase: phase, g: &g, sources: map[string]*artifact{}, targets: map[string]*target{}, fresh: map[string]bool{},
-		serve: bound, tank: tank{limit: m.fuel}, wall: m.wall(phase, &g),
-	}
-	c.out = [2]printed{{c: c, level: abi.LevelInfo}, {c: c, level: abi.LevelWarn}}
+	c := newCall(m, phase, &g)
 	if err := c.admit(); err != nil {
 		return Result{}, c.fault(Denied, "", err)
 	}
@@ -103,6 +102,15 @@ func (m *Module) Call(ctx context.Context, phase abi.Phase, g Grants) (Result, e
 		own.Usage = c.usage
 	}
 	return c.result, err
+}
+
+func newCall(m *Module, phase abi.Phase, g *Grants) *call {
+	c := &call{
+		m: m, phase: phase, g: g, sources: map[string]*artifact{}, targets: map[string]*target{}, fresh: map[string]bool{},
+		serve: bound, tank: tank{limit: m.fuel}, wall: m.wall(phase, g),
+	}
+	c.out = [2]printed{{c: c, level: abi.LevelInfo}, {c: c, level: abi.LevelWarn}}
+	return c
 }
 
 // admit checks that the phase is served and every role bound that it needs.
@@ -160,7 +168,7 @@ func (c *call) load(ctx context.Context) error {
 
 // run is the phase and what the host does at its end.
 func (c *call) run(ctx context.Context) error {
-	class, err := c.guest(ctx)
+	class, err := c.attempt(ctx)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,11 @@ func (e Engine) check(ctx context.Context) (err error) {
 // is the runtime's. One module is compiled at a time, so that the memory it
 // takes is that of one.
 func (h *Host) compile(ctx context.Context, m *Module, metered []byte) (err error) {
+	return h.compileIn(ctx, m, metered, nil)
+}
+
+// compileIn takes the code from dir, or leaves it there, if that is not nil.
+func (h *Host) compileIn(ctx context.Context, m *Module, metered []byte, given wazero.CompilationCache) (err error) {
 	h.compiling.Lock()
 	defer h.compiling.Unlock()
 	config := h.engine.config().WithCoreFeatures(features).
@@ -58,7 +63,7 @@ func (h *Host) compile(ctx context.Context, m *Module, metered []byte) (err erro
 	// Only with workers does wazero look at the context between functions.
 	limited, stop := context.WithTimeoutCause(experimental.WithCompilationWorkers(ctx, 2), compileWall, errCompile)
 	defer stop()
-	compile := func(dir wazero.CompilationCache) error {
+	compile := func(dir wazero.CompilationCache, _ string) error {
 		if dir != nil {
 			config = config.WithCompilationCache(dir)
 		}
@@ -77,7 +82,7 @@ func (h *Host) compile(ctx context.Context, m *Module, metered []byte) (err erro
 	if h.cache != nil {
 		err = h.cache.compile(metered, compile)
 	} else {
-		err = compile(nil)
+		err = compile(given, "")
 	}
 	switch {
 	case err == nil:

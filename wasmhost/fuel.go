@@ -38,7 +38,7 @@ type tank struct {
 // used is the fuel used so far. A guest that was refused has used its limit.
 func (t *tank) used() int64 {
 	if t.fuel == nil {
-		return 0
+		return t.given // there is no instance, or it is in another process and said so
 	}
 	return min(t.given-int64(t.fuel.Get()), t.limit)
 }
@@ -91,6 +91,10 @@ func (c *call) charge(ctx context.Context, fuel int64) {
 // check ends an instance whose time is over, whose caller gave up, or that
 // goes on after a cancel.
 func (c *call) check(ctx context.Context) {
+	if c.ask != nil {
+		c.ask()
+		return
+	}
 	if ctx.Err() != nil {
 		cause := context.Cause(ctx)
 		c.stop(stopped(cause), "", cause)

@@ -47,6 +47,10 @@ type Grants struct {
 	Random io.Reader
 	// Wall is the time that the phase may take, 0 for that of [Limits].
 	Wall time.Duration
+	// Trace, if set, hears each call of a function of the host after it was
+	// answered. The exchange and its bytes are good until it returns. A panic of
+	// it passes through Call, as one of the door does.
+	Trace func(Exchange)
 	// Version and Source go into the stamp of what is committed.
 	Version, Source string
 }

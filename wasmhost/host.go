@@ -46,6 +46,13 @@ type Config struct {
 	Memory int64
 	// Engine is how modules run, Auto by default.
 	Engine Engine
+	// Record, if set, hears all that the phases of all modules ask and are
+	// answered.
+	Record *Recorder
+	// Isolation is the command that starts this program again, with a first
+	// argument for which it calls [Isolated] and nothing else. With it, modules
+	// are compiled and run in processes of their own. Linux only.
+	Isolation []string
 	// Grace is how long a module may go on by the clock after its run was
 	// cancelled, to stop by itself; 2 seconds.
 	Grace time.Duration
@@ -80,6 +87,9 @@ type Host struct {
 	engine    Engine
 	grace     time.Duration
 	memory    budget
+	record    *Recorder
+	isolation []string
+	tried     map[string]bool // modules that compile in processes, by digest
 	compiling sync.Mutex
 }
 
@@ -89,6 +99,10 @@ func New(ctx context.Context, c Config) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{engine: c.Engine, grace: cmp.Or(c.Grace, 2*time.Second), memory: budget{left: cmp.Or(c.Memory, 256<<20)}}
+	h.record, h.isolation, h.tried = c.Record, c.Isolation, map[string]bool{}
+	if len(c.Isolation) > 0 && !apartSupported {
+		return nil, errApart
+	}
 	if c.Cache == "" {
 		return h, nil
 	}

@@ -1,6 +1,7 @@
 package wasmhost
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -30,6 +31,8 @@ type Module struct {
 	runtime  wazero.Runtime
 	code     wazero.CompiledModule
 	cache    wazero.CompilationCache // nil: none
+	wasm     []byte                  // if phases are recorded
+	metered  []byte                  // if it runs in processes of its own; it then has no runtime here
 }
 
 // Load checks a module against the contract, meters and compiles it, or takes
@@ -49,6 +52,16 @@ func (h *Host) Load(ctx context.Context, wasm []byte, limits Limits) (*Module, e
 	metered, err := m.examine(wasm)
 	if err != nil {
 		return nil, err
+	}
+	if h.record != nil {
+		m.wasm = bytes.Clone(wasm)
+	}
+	if h.isolation != nil {
+		m.metered = metered
+		if err := h.try(ctx, m); err != nil {
+			return nil, err
+		}
+		return m, nil
 	}
 	if err := h.compile(ctx, m, metered); err != nil {
 		return nil, err
@@ -224,6 +237,9 @@ func (m *Module) Check(granted []abi.Capability) error {
 
 // Close frees the module. No call may be under way.
 func (m *Module) Close(ctx context.Context) error {
+	if m.runtime == nil {
+		return nil
+	}
 	err := m.runtime.Close(ctx)
 	if m.cache != nil {
 		err = errors.Join(err, m.cache.Close(ctx))

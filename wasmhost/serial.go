@@ -34,7 +34,7 @@ func serialTransfer(ctx context.Context, c *call, a args) int64 {
 	if !open {
 		answer, err := c.do(ctx, device.Op{Kind: device.OpenPort, Target: name})
 		if err != nil {
-			return c.apart(err)
+			return c.gone(err)
 		}
 		if handle = answer.Handle; c.ports == nil {
 			c.ports = map[string]int64{}
@@ -49,14 +49,14 @@ func serialTransfer(ctx context.Context, c *call, a args) int64 {
 		if _, e := c.do(ctx, device.Op{Kind: device.Close, Handle: handle}); e != nil {
 			err = errors.Join(err, e)
 		}
-		return c.apart(err)
+		return c.gone(err)
 	}
 	return int64(min(answer.N, len(into)))
 }
 
-// apart gives the errno for what is beside the device and not there. The log
+// gone gives the errno for what is beside the device and not there. The log
 // has why.
-func (c *call) apart(err error) int64 {
+func (c *call) gone(err error) int64 {
 	if errors.Is(err, device.ErrUnreachable) {
 		c.line(abi.LevelWarn, []byte(fmt.Sprint(err)))
 		return int64(abi.ECONN)

@@ -20,10 +20,25 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/updraft-ota/updraft/wasmhost"
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == wasmhost.ProcessArgument {
+		os.Exit(moduleProcess())
+	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
+}
+
+// moduleProcess is this program as the process of a module. A device file asks
+// for it, nobody calls it.
+func moduleProcess() int {
+	if err := wasmhost.Isolated(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "updraft "+wasmhost.ProcessArgument+":", err)
+		return exitInternal
+	}
+	return exitSucceeded
 }
 
 // run is the whole program. getenv is for commands that depend on the

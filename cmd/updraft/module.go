@@ -35,7 +35,7 @@ capability that is not granted, 4 if it fails, is stopped, or a test fails.`,
 	}
 	c.AddCommand(p.moduleNewCommand(), p.moduleBuildCommand(), p.moduleRunCommand(), p.moduleTestCommand(), p.moduleInspectCommand(), p.moduleLintCommand(),
 		p.moduleConformCommand(), p.moduleDiffCommand(), p.moduleSignCommand(), p.moduleVerifyCommand(),
-		p.modulePushCommand(), p.modulePullCommand())
+		p.modulePushCommand(), p.modulePullCommand(), p.moduleReplayCommand())
 	return c
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/disk"
+	"github.com/updraft-ota/updraft/wasmhost"
 )
 
 // place names a device and its state directory.
@@ -72,6 +73,7 @@ type driving struct {
 	*place
 	progress, restart *choice
 	only              string // the run that may be driven, "" for any
+	record            *string // file for what modules ask and are answered, "" for none
 }
 
 const driveHelp = `
@@ -108,10 +110,15 @@ What happens when the update needs a restart says --restart:
   simulate  plays the boot loader on the device's boot files
 An interrupt stops the run at a safe point and exits 6.
 
+With --record all that vendors' modules ask of updraft, and what they are
+answered, goes to a file as well, for updraft module replay; a run that goes on
+adds to it. The file holds facts, settings, the modules and the bytes that they
+read. It is made for its owner alone: keep it so.
+
 `
 
 func addDriving(c *cobra.Command) *driving {
-	d := &driving{place: addPlace(c)}
+	d := &driving{place: addPlace(c), record: addRecord(c)}
 	d.progress = addChoice(c, "progress", "how to show progress; auto is tty on a terminal, otherwise plain", "auto", "tty", "plain", "json")
 	d.restart = addChoice(c, "restart", "what to do when a restart is due; auto is ask on a terminal, otherwise exit",
 		"auto", "ask", "exit", "exec", "simulate")
@@ -215,7 +222,11 @@ func (p *program) drive(ctx context.Context, d *driving, begin beginning) error 
 		}
 		show.event(e)
 	}
-	c := agent.Config{Device: d.device, State: d.state, Restart: mode, Events: events}
+	c := agent.Config{Device: d.device, State: d.state, Restart: mode, Events: events, ModuleProcess: wasmhost.ProcessCommand()}
+	var written func() error
+	if c.Record, written, err = openRecording(*d.record); err != nil {
+		return err
+	}
 	res, err := opened(ctx, c, begin)
 	if err == nil && res.State == engine.Waiting && ask && len(config.Restart[due].Exec) > 0 {
 		var yes bool
@@ -225,6 +236,9 @@ func (p *program) drive(ctx context.Context, d *driving, begin beginning) error 
 		}
 	}
 	show.rest()
+	if err := written(); err != nil {
+		p.say("updraft: --record %s: %v: the recording is not complete, the run is not affected", *d.record, err)
+	}
 	switch cause := context.Cause(ctx); {
 	case err != nil && errors.Is(cause, errOther):
 		return cause

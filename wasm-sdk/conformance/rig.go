@@ -31,6 +31,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/updraft-ota/updraft/device"
@@ -295,7 +296,7 @@ func (r *Rig) grants(m *wasmhost.Module) wasmhost.Grants {
 		Allowed: r.setup.Grants, HTTP: r.setup.HTTP,
 		Facts: maps.Clone(r.setup.Facts), Settings: r.setup.Settings, Version: r.setup.Version,
 		Sources: map[string]wasmhost.Source{}, Targets: map[string]wasmhost.Target{},
-		Log: r.log, Progress: r.progress, Cancelled: r.cancelled,
+		Log: r.log, Progress: r.setup.Progress, Cancelled: r.cancelled, Trace: r.called,
 		Random: rand.NewChaCha8([32]byte{}), // the same each time, and so the fuel is
 	}
 	if g.Version == "" {
@@ -328,21 +329,21 @@ type Line struct {
 	Text  string `json:"text"`
 }
 
-// The host's answers to log, progress and cancelled cannot fail, so that
-// these points can only end the instance.
 func (r *Rig) log(level int, line string) {
-	_ = r.points.reach(point{what: "log"})
 	r.said = append(r.said, Line{level, line})
 	if r.setup.Log != nil {
 		r.setup.Log(level, line)
 	}
 }
 
-func (r *Rig) progress(done, total int64, text string) {
-	_ = r.points.reach(point{what: "progress"})
-	if r.setup.Progress != nil {
-		r.setup.Progress(done, total, text)
+// called is a point after each call of a function of the contract, which has
+// its answer already: it can only end the instance. What a language's runtime
+// asks for by itself changes nothing and is no point.
+func (r *Rig) called(x wasmhost.Exchange) {
+	if strings.HasPrefix(x.Function, "wasi.") {
+		return
 	}
+	_ = r.points.reach(point{what: x.Function, after: true})
 }
 
 func (r *Rig) cancelled() bool {
