@@ -16,7 +16,8 @@ import (
 // else, so that it answers the same on a server. "Not compatible" refuses the
 // run.
 type Compat struct {
-	// Module is the vendor's compat module, a path beside the workflow.
+	// Module is the vendor's compat module, a path beside the workflow, with
+	// @sha256: and its digest behind it if nothing else may be there.
 	Module string `yaml:"module,file,required"`
 	// With are the module's settings.
 	With map[string]any `yaml:"with"`

@@ -20,8 +20,9 @@ import (
 // artifact was read to its end and its digest was right. Slots and directories
 // are switched by confirm; a file is replaced at once, and comes back on failure.
 type Install struct {
-	// Module is the vendor's install module, a path beside the workflow.
-	// Without it the artifact is copied as it is.
+	// Module is the vendor's install module, a path beside the workflow, with
+	// @sha256: and its digest behind it if nothing else may be there.
+	// Without a module the artifact is copied as it is.
 	Module string `yaml:"module,file"`
 	// Artifacts gives each of the module's artifact roles the step whose
 	// bytes it reads. Without a module there is one, of any name.

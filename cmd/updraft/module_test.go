@@ -27,7 +27,7 @@ func TestModuleScript(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "module"),
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "reference": reference, "example": exampleModule, "printf": printf,
+			"code": code, "reference": reference, "example": exampleModule, "printf": printf, "data": data,
 			"manifest": replaceManifest, "registry": registryCommand, "login": login, "edit": edit,
 		},
 		Setup: func(e *testscript.Env) error {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/updraft-ota/updraft/wasm-sdk/abi"
@@ -89,5 +91,18 @@ func TestCompareCapabilities(t *testing.T) {
 				t.Errorf("changes %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// The page names each warning.
+func TestLintIsOnThePage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/modules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range lintRules {
+		if !strings.Contains(string(page), "`"+r.name+"`") {
+			t.Errorf("docs/modules.md does not explain %s", r.name)
+		}
 	}
 }

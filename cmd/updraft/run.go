@@ -72,7 +72,7 @@ func quoted(path string) string {
 type driving struct {
 	*place
 	progress, restart *choice
-	only              string // the run that may be driven, "" for any
+	only              string  // the run that may be driven, "" for any
 	record            *string // file for what modules ask and are answered, "" for none
 }
 

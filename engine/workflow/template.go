@@ -189,16 +189,8 @@ func (r *reader) named(d *document.Decoding, n *document.Node, role string) {
 		if dev := r.env.Device; dev != nil && !slices.Contains(dev.Facts, n.Text) {
 			d.Report(n, document.UnknownFact, document.Unknown("fact", n.Text, dev.Facts))
 		}
-	case r.env.File != nil && n.Text != "":
-		if _, have := r.graph.Files[n.Text]; have {
-			return
-		}
-		data, err := r.env.File(n.Text)
-		if err != nil {
-			d.Report(n, document.UnreadableFile, err.Error())
-			return
-		}
-		r.graph.Files[n.Text] = data
+	case n.Text != "":
+		r.file(d, n)
 	}
 }
 

@@ -69,7 +69,8 @@ type Env struct {
 	// Device, if known, is what the device file says.
 	Device *Device
 	// File gives a file that the document names, such as a module, for
-	// [engine.Graph].Files. It bounds its size. Without it there are no files.
+	// [engine.Graph].Files, without the digest that the document may pin behind
+	// the name. It bounds its size. Without it there are no files.
 	File func(name string) ([]byte, error)
 }
 
