@@ -522,8 +522,9 @@ func (e *Engine) prepare(ctx context.Context, g *Graph, files map[string][]byte)
 	for _, s := range slices.Concat(g.Compat, g.Steps) {
 		if p, ok := s.Static.(Preparer); ok {
 			err := p.Prepare(ctx, files)
-			if err != nil && s.Line > 0 { // what is refused here is to be changed there
-				err = fmt.Errorf("line %d of the workflow: %w", s.Line, err)
+			var refused *Refused
+			if errors.As(err, &refused) && s.Line > 0 { // what is refused here is to be changed there
+				err = &Refused{Code: refused.Code, Err: fmt.Errorf("line %d of the workflow: %w", s.Line, refused.Err)}
 			}
 			if err != nil {
 				return &StepError{Step: s.ID, Err: err}

@@ -60,7 +60,7 @@ func (m *modules) prepare(ctx context.Context, c *Config, name string, files map
 		return &loaded{have.module}, judge(have.module)
 	}
 	var err error
-	if k.module, err = c.Modules.Load(ctx, wasm, wasmhost.Limits{Memory: c.moduleMemory(), Wall: c.Module.Wall}); err != nil {
+	if k.module, err = c.Modules.Load(ctx, wasm, wasmhost.Limits{Memory: c.moduleMemory(), Fuel: c.Module.Fuel, Wall: c.Module.Wall}); err != nil {
 		return nil, &engine.Refused{Code: refusalCode(err), Err: fmt.Errorf("module %s: %w", name, err)}
 	}
 	if old := m.compiled[name]; old != nil {
