@@ -59,7 +59,7 @@ type Config struct {
 	// Record, if set, writes what modules ask and are answered.
 	Record *wasmhost.Recorder
 	// ModuleProcess is the command that starts this program again as the process
-	// of a module, see [wasmhost.ProcessCommand]. Without it a device file that
+	// of a module, see [ModuleCommand]. Without it a device file that
 	// asks for processes is refused.
 	ModuleProcess []string
 	// Events, if set, gets each event in order. It must not block.

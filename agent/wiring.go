@@ -83,7 +83,7 @@ func openModules(ctx context.Context, d device.Config, c *Config) (*wasmhost.Hos
 
 // moduleHost is what the device file says of how modules run.
 func moduleHost(d device.Config, c *Config) (wasmhost.Config, error) {
-	if d.Modules.Isolation != "process" {
+	if d.Modules.Isolation != device.IsolationProcess {
 		return wasmhost.Config{}, nil
 	}
 	if len(c.ModuleProcess) == 0 {

@@ -316,3 +316,39 @@ func TestRecordingThatCannotBeWritten(t *testing.T) {
 		t.Errorf("recorder's error = %v", r.Err())
 	}
 }
+
+// FuzzRecording holds every recording to a result or ErrRecording, without a
+// module being run.
+func FuzzRecording(f *testing.F) {
+	f.Add([]byte(`{"recording":1}` + "\n" + `{"module":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","data":""}` + "\n" +
+		`{"phase":1,"begin":{"module":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","name":"a 1.0.0","phase":"install","abi":"1.0","meter":1,"memory":1,"fuel":1}}` + "\n" +
+		`{"phase":1,"call":{"n":1,"f":"random","room":9,"answer":9,"out":"AAAA","filled":9,"fuel":1}}` + "\n" + `{"phase":1,"data":"AAAAAAAA"}` + "\n" + `{"phase":1,"end":{"class":1}}` + "\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all := io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
+		index, err := readIndex(all)
+		if err != nil {
+			if !errors.Is(err, ErrRecording) {
+				t.Error(err)
+			}
+			return
+		}
+		for _, p := range index.phases {
+			if _, err := index.module(all, p.head.Module); err != nil && !errors.Is(err, ErrRecording) {
+				t.Error(err)
+			}
+			lines := track{lines: linesFrom(all, p.after), phase: p.number}
+			for {
+				l, err := lines.next()
+				if err == nil && l != nil && l.Call != nil {
+					err = lines.fill(make([]byte, min(max(l.Call.Room, 0), 1<<16)), l.Call)
+				}
+				if err != nil && !errors.Is(err, ErrRecording) && !errors.Is(err, errCut) {
+					t.Error(err)
+				}
+				if err != nil || l == nil {
+					break
+				}
+			}
+		}
+	})
+}

@@ -23,29 +23,19 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/internal/document"
-	"github.com/updraft-ota/updraft/wasmhost"
 )
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == wasmhost.ProcessArgument {
-		os.Exit(moduleProcess())
+	if code, is := agent.ModuleProcess(os.Args[1:]); is {
+		os.Exit(code)
 	}
 	signal.Ignore(syscall.SIGPIPE) // a reader of the log that goes away stops no update
 	ctx, stop := untilSignal(context.Background())
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, os.LookupEnv)
 	stop()
 	os.Exit(code)
-}
-
-// moduleProcess is this program as the process of a module. A device file asks
-// for it, nobody calls it.
-func moduleProcess() int {
-	if err := wasmhost.Isolated(os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "updraft-agent "+wasmhost.ProcessArgument+":", err)
-		return exitInternal
-	}
-	return 0
 }
 
 // program is one call: its surroundings.

@@ -12,7 +12,6 @@ import (
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/document"
-	"github.com/updraft-ota/updraft/wasmhost"
 )
 
 const runHelp = `updraft-agent [run] [flags]    listen to clouds, and do the updates that they ask for
@@ -60,7 +59,7 @@ func (p *program) serve(ctx context.Context, args []string) error {
 	// before the next collection.
 	debug.SetGCPercent(idleGrowth)
 	res, err := agent.Serve(ctx, agent.ServeConfig{
-		File: *config, Restart: mode, Env: p.env, SaveMemory: true, ModuleProcess: wasmhost.ProcessCommand(),
+		File: *config, Restart: mode, Env: p.env, SaveMemory: true, ModuleProcess: agent.ModuleCommand(),
 		Events: func(e engine.Event) {
 			out.event(e)
 			supervisor.event(e)

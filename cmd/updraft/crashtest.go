@@ -13,7 +13,6 @@ import (
 	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/engine/crashtest"
-	"github.com/updraft-ota/updraft/wasmhost"
 )
 
 // crashes is the result of crash-test.
@@ -103,7 +102,7 @@ func crashTest(ctx context.Context, device, workflow string, given []string, o c
 		return crashes{}, err
 	}
 	began := time.Now()
-	res, err := agent.CrashTest(ctx, agent.Config{Device: device, ModuleProcess: wasmhost.ProcessCommand()}, workflow, inputs, o)
+	res, err := agent.CrashTest(ctx, agent.Config{Device: device, ModuleProcess: agent.ModuleCommand()}, workflow, inputs, o)
 	if err != nil {
 		return crashes{}, err
 	}

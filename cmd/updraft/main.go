@@ -21,24 +21,14 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/updraft-ota/updraft/wasmhost"
+	"github.com/updraft-ota/updraft/agent"
 )
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == wasmhost.ProcessArgument {
-		os.Exit(moduleProcess())
+	if code, is := agent.ModuleProcess(os.Args[1:]); is {
+		os.Exit(code)
 	}
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
-}
-
-// moduleProcess is this program as the process of a module. A device file asks
-// for it, nobody calls it.
-func moduleProcess() int {
-	if err := wasmhost.Isolated(os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "updraft "+wasmhost.ProcessArgument+":", err)
-		return exitInternal
-	}
-	return exitSucceeded
 }
 
 // run is the whole program. getenv is for commands that depend on the

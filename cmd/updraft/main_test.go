@@ -17,12 +17,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 
-	"github.com/updraft-ota/updraft/wasmhost"
+	"github.com/updraft-ota/updraft/agent"
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == wasmhost.ProcessArgument {
-		os.Exit(moduleProcess())
+	if code, is := agent.ModuleProcess(os.Args[1:]); is {
+		os.Exit(code)
 	}
 	testscript.Main(m, map[string]func(){
 		"updraft": func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv)) },

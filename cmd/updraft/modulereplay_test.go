@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -130,6 +131,17 @@ func TestRecordAndReplay(t *testing.T) {
 	text = updraft(0, "module", "replay", in("run.rec"))
 	shows(text, "the recording ends before the phase")
 	shows(text, "\n4 phases, all the same\n")
+
+	// Modules in processes of their own are recorded the same way.
+	if runtime.GOOS == "linux" {
+		write("device.yaml", []byte(strings.Replace(recordDevice, "modules: {", "modules: {isolation: process, ", 1)))
+		write("v2.img", bytes.Repeat([]byte("xyz"), 500_000))
+		updraft(0, "run", in("update.yaml"), "--device", in("device.yaml"), "--record", in("apart.rec"))
+		if b, err := os.ReadFile(in("apart.rec")); err != nil || bytes.Count(b, []byte(`"process":true`)) != 2 {
+			t.Errorf("%v, %d phases in processes, want 2", err, bytes.Count(b, []byte(`"process":true`)))
+		}
+		shows(updraft(0, "module", "replay", in("apart.rec")), "2 phases, all the same")
+	}
 
 	// Files that are no recordings stay as they are.
 	shows(updraft(2, "module", "replay", in("v2.img")), "bad recording")

@@ -10,7 +10,6 @@ import (
 
 	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/engine"
-	"github.com/updraft-ota/updraft/wasmhost"
 )
 
 func (p *program) planCommand() *cobra.Command {
@@ -55,7 +54,7 @@ func makePlan(ctx context.Context, device, workflow string, given []string) (eng
 	if err != nil {
 		return engine.Plan{}, err
 	}
-	plan, err := agent.MakePlan(ctx, agent.Config{Device: device, ModuleProcess: wasmhost.ProcessCommand()}, workflow, inputs)
+	plan, err := agent.MakePlan(ctx, agent.Config{Device: device, ModuleProcess: agent.ModuleCommand()}, workflow, inputs)
 	if err != nil {
 		return plan, inputError(err)
 	}

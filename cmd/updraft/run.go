@@ -16,7 +16,6 @@ import (
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/disk"
-	"github.com/updraft-ota/updraft/wasmhost"
 )
 
 // place names a device and its state directory.
@@ -222,7 +221,7 @@ func (p *program) drive(ctx context.Context, d *driving, begin beginning) error 
 		}
 		show.event(e)
 	}
-	c := agent.Config{Device: d.device, State: d.state, Restart: mode, Events: events, ModuleProcess: wasmhost.ProcessCommand()}
+	c := agent.Config{Device: d.device, State: d.state, Restart: mode, Events: events, ModuleProcess: agent.ModuleCommand()}
 	var written func() error
 	if c.Record, written, err = openRecording(*d.record); err != nil {
 		return err
