@@ -24,12 +24,10 @@ type function struct {
 	code      []byte // without the last end
 }
 
-var letters = map[byte]byte{'i': 0x7f, 'I': 0x7e, 'f': 0x7d, 'F': 0x7c, 'v': 0x7b}
-
 func values(s string) []byte {
 	b := uleb(nil, uint32(len(s)))
 	for i := range len(s) {
-		b = append(b, letters[s[i]])
+		b = append(b, valueTypes[s[i]])
 	}
 	return b
 }
@@ -73,7 +71,7 @@ func (a asm) bytes() []byte {
 		}
 		locals := [][]byte{num(len(f.locals))}
 		for i := range len(f.locals) {
-			locals = append(locals, []byte{1, letters[f.locals[i]]})
+			locals = append(locals, []byte{1, valueTypes[f.locals[i]]})
 		}
 		body := slices.Concat(slices.Concat(locals...), f.code, []byte{opEnd})
 		bodies = append(bodies, append(num(len(body)), body...))

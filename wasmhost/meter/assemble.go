@@ -9,11 +9,11 @@ func (w *writer) assemble(code []byte) []byte {
 	refill := append(text(text(nil, Module), Refill), 0)
 	out = section(out, secImport, w.extended(secImport, len(w.imported), 1, uleb(refill, w.refillType)))
 	var types []byte
-	for range w.needed() {
+	for range w.useful() {
 		types = uleb(types, w.helperType)
 	}
-	out = section(out, secFunction, w.extended(secFunction, len(w.bodies), len(w.needed()), types))
-	out = w.same(out, secTable)
+	out = section(out, secFunction, w.extended(secFunction, len(w.bodies), len(w.useful()), types))
+	out = w.unchanged(out, secTable)
 	if w.memories() > 0 {
 		out = section(out, secMemory, uleb(uleb([]byte{1, 1}, uint32(w.info.Memory.Min/pageSize)), w.pages))
 	}
@@ -25,9 +25,9 @@ func (w *writer) assemble(code []byte) []byte {
 	if w.elements > 0 {
 		out = section(out, secElement, w.shifted(w.sections[secElement]))
 	}
-	out = w.same(out, secDataCount)
+	out = w.unchanged(out, secDataCount)
 	out = section(out, secCode, code)
-	out = w.same(out, secData)
+	out = w.unchanged(out, secData)
 	return section(out, secCustom, w.nameSection())
 }
 
@@ -37,8 +37,8 @@ func section(out []byte, id byte, content []byte) []byte {
 
 func text(b []byte, s string) []byte { return append(uleb(b, uint32(len(s))), s...) }
 
-// same copies a section that does not change.
-func (w *writer) same(out []byte, id int) []byte {
+// unchanged copies a section.
+func (w *writer) unchanged(out []byte, id int) []byte {
 	e := w.sections[id]
 	if e.to == 0 {
 		return out
@@ -100,7 +100,7 @@ func (w *writer) nameSection() []byte {
 		}
 		add(index+1, name)
 	}
-	for _, h := range w.needed() {
+	for _, h := range w.useful() {
 		add(w.helpers[h], Module+"."+helperNames[h])
 	}
 	return section(out, 1, append(uleb(nil, uint32(count)), list...))

@@ -7,26 +7,26 @@ func (s *scan) structured(op byte, at int) {
 		s.pay(1)
 		s.leave()
 	case opBlock, opLoop, opIf:
-		s.begin(op)
+		s.begin(op, at)
 	case opElse:
 		s.otherwise(at)
 	case opEnd:
 		s.finished()
 	case opBr:
 		s.pay(1)
-		s.target(s.index("label", len(s.constructs)))
+		s.target(s.label())
 		s.leave()
 	case opBrIf:
 		s.pay(1)
 		s.stack(1, 0)
-		s.target(s.index("label", len(s.constructs)))
+		s.target(s.label())
 		s.split()
 	case opBrTable:
 		s.table()
 	case opReturn:
 		s.pay(1)
 		s.escape(0)
-		s.edits = append(s.edits, bodyEdit{at: at, to: s.at, kind: opReturn, value: uint32(len(s.constructs) - 1)})
+		s.edits = append(s.edits, bodyEdit{at: at, to: s.at, kind: returned, value: uint32(len(s.constructs) - 1), loop: s.inner})
 		s.leave()
 	case opCall:
 		s.call()
@@ -53,6 +53,16 @@ func (s *scan) split() {
 	}
 }
 
+// label reads the label of a branch.
+func (s *scan) label() uint32 {
+	from := s.at
+	l := s.index("label", len(s.constructs))
+	if s.err == nil && s.inner >= 0 && len(s.constructs)-1-int(l) < s.around {
+		s.edits = append(s.edits, bodyEdit{at: from, to: s.at, kind: label, value: l, loop: s.inner})
+	}
+	return l
+}
+
 // target notes that a branch leads to a label.
 func (s *scan) target(label uint32) {
 	if s.err == nil && s.open {
@@ -77,7 +87,7 @@ func (s *scan) table() {
 	s.stack(1, 0)
 	n := s.count("branch targets", 1, s.budget.Targets)
 	for range n + 1 {
-		s.target(s.index("label", len(s.constructs)))
+		s.target(s.label())
 		if s.err != nil {
 			return
 		}
@@ -94,7 +104,7 @@ func (s *scan) call() {
 	}
 	if f >= uint32(len(s.imported)) {
 		s.calls = true
-		s.edits = append(s.edits, bodyEdit{at: from, to: s.at, kind: opCall, value: f + 1})
+		s.edits = append(s.edits, bodyEdit{at: from, to: s.at, kind: callee, value: f + 1, loop: -1})
 	}
 	s.called(s.typeOf(f))
 }
@@ -105,14 +115,13 @@ func (s *scan) called(typ uint32) {
 	}
 	t := s.types[typ]
 	s.pay(priceCall)
-	s.inner = -1
 	s.stack(t.params, t.results)
 	s.values += int64(t.results)
 	s.work += int64(t.params) + s.info.Globals/8
 }
 
 // begin opens a block, loop or if.
-func (s *scan) begin(op byte) {
+func (s *scan) begin(op byte, at int) {
 	c := construct{op: op, open: s.open, results: s.blockType()}
 	if op == opIf {
 		s.pay(1)
@@ -126,7 +135,7 @@ func (s *scan) begin(op byte) {
 		s.fail(s.at, "blocks stand deeper than %d in each other", maxNesting)
 		return
 	}
-	c.out, c.sets = len(s.constructs), len(s.sets)
+	c.out, c.sets = len(s.constructs), s.sets
 	s.constructs = append(s.constructs, c)
 	if op == opLoop {
 		s.f.Loops++
@@ -143,8 +152,10 @@ func (s *scan) begin(op byte) {
 		s.work += s.live() * s.nested
 		s.joins++
 		s.inner = len(s.loops)
-		s.loops = append(s.loops, loop{from: len(s.sets), to: len(s.sets)})
+		s.loops = append(s.loops, loop{at: at})
 		s.constructs[len(s.constructs)-1].loop = s.inner
+		s.around = len(s.constructs) - 1
+		s.edits = append(s.edits, bodyEdit{at: at, to: at, kind: turns, loop: s.inner})
 	}
 }
 
@@ -188,14 +199,13 @@ func (s *scan) otherwise(at int) {
 func (s *scan) finished() {
 	c := s.constructs[len(s.constructs)-1]
 	if c.op == opLoop && c.open {
-		if s.inner == c.loop {
-			s.loops[c.loop].to = len(s.sets)
-		}
+		s.loops[c.loop].inner = c.joined && s.inner == c.loop
+		s.edits = append(s.edits, bodyEdit{at: s.at, to: s.at, kind: turned, loop: c.loop})
 		s.inner = -1
 		s.nested--
 	}
 	// Where control joins, each local that was set may need a slot more.
-	s.values += int64(c.results + min(s.locals, len(s.sets)-c.sets))
+	s.values += int64(c.results + min(s.locals, s.sets-c.sets))
 	joined := c.joined && c.op != opLoop // branches to a loop lead to its header
 	if c.op == opIf {
 		joined = joined || c.open // the condition may be false
@@ -204,10 +214,12 @@ func (s *scan) finished() {
 	if split {
 		s.close()
 	}
+	if c.op == opLoop && c.open && !c.joined {
+		s.once(c.segment + 1)
+	}
 	inner := len(s.constructs) - 1
 	s.constructs = s.constructs[:inner]
 	s.height = c.height + c.results
-	s.most = max(s.most, s.height)
 	if inner == 0 {
 		s.close()
 		return
@@ -220,4 +232,10 @@ func (s *scan) finished() {
 		s.start(c.segment)
 		s.segments[s.last()].equal = c.out >= inner
 	}
+}
+
+// once is for a loop that nothing branches back to: it needs no look at the
+// tank. Its first segment is closed.
+func (s *scan) once(segment int) {
+	s.points[s.segments[segment].point].look = false
 }

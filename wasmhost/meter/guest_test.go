@@ -34,18 +34,21 @@ func built(t testing.TB) []byte {
 	return wasm
 }
 
+// A guest of a real toolchain gives the same results metered, and uses the
+// same fuel compiled and interpreted.
 func TestGuest(t *testing.T) {
 	wasm := built(t)
 	p := rewrite(t, wasm)
-	t.Logf("%d -> %d bytes, complexity %d, %d functions", len(wasm), len(p.Wasm), p.Info.Complexity, len(p.Info.Functions))
-	fuel := map[string]int64{}
+	t.Logf("%d bytes become %d; complexity %d", len(wasm), len(p.Wasm), p.Info.Complexity)
+	type count struct{ fuel, frames int64 }
+	counts := map[string]count{}
 	for name, config := range engines {
 		plain := start(t, wasm, config(), tanks{})
-		metered := start(t, p.Wasm, config(), tanks{})
+		metered := start(t, p.Wasm, config(), tanks{slice: 100_000})
 		for _, f := range []struct {
 			name string
 			n    uint64
-		}{{"loop", 1000}, {"hash", 1}, {"tree", 12}, {"allocate", 300}} {
+		}{{"loop", 1000}, {"hash", 1}, {"tree", 12}, {"sort", 1}, {"allocate", 300}} {
 			want, err := plain.ExportedFunction(f.name).Call(plain.ctx, f.n)
 			if err != nil {
 				t.Fatal(err)
@@ -56,13 +59,14 @@ func TestGuest(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got[0] != want[0] {
-				t.Errorf("%s %s = %d, want %d", name, f.name, got[0], want[0])
+				t.Errorf("%s, %s: result %d, want %d", f.name, name, got[0], want[0])
 			}
-			used := metered.tanks.used() - before
-			if fuel[f.name] == 0 {
-				fuel[f.name] = used
+			c := count{metered.tanks.used() - before, metered.tanks.givenFrames}
+			if other, ok := counts[f.name]; ok && c != other {
+				t.Errorf("%s, %s: %+v, on the other engine %+v", f.name, name, c, other)
 			}
-			t.Logf("%s %s: %d fuel, frames %d", name, f.name, used, metered.tanks.givenFrames)
+			counts[f.name] = c
 		}
 	}
+	t.Logf("fuel and most frames: %+v", counts)
 }

@@ -28,7 +28,6 @@ var (
 
 // tanks is a host as the package comment describes it.
 type tanks struct {
-	module        api.Module
 	fuel, frames  api.MutableGlobal
 	slice         int64 // of fuel
 	most, deepest int64 // budgets
@@ -71,6 +70,7 @@ type instance struct {
 	api.Module
 	tanks *tanks
 	ctx   context.Context
+	hosts map[string]func(context.Context, api.Module) // what imports do, by module
 }
 
 // start makes an instance. Functions that it imports from elsewhere than WASI
@@ -93,7 +93,7 @@ func try(t testing.TB, wasm []byte, config wazero.RuntimeConfig, tank tanks) (*i
 	if err != nil {
 		return nil, err
 	}
-	i := &instance{tanks: &tank, ctx: ctx}
+	i := &instance{tanks: &tank, ctx: ctx, hosts: map[string]func(context.Context, api.Module){}}
 	if i.tanks.slice == 0 {
 		i.tanks.slice = 1 << 20
 	}
@@ -117,7 +117,10 @@ func try(t testing.TB, wasm []byte, config wazero.RuntimeConfig, tank tanks) (*i
 			b = r.NewHostModuleBuilder(module)
 			builders[module] = b
 		}
-		do := api.GoModuleFunc(func(_ context.Context, _ api.Module, stack []uint64) {
+		do := api.GoModuleFunc(func(ctx context.Context, m api.Module, stack []uint64) {
+			if do := i.hosts[module]; do != nil {
+				do(ctx, m)
+			}
 			if len(stack) > 0 {
 				stack[0] = 0
 			}

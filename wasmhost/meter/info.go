@@ -55,14 +55,14 @@ type Function struct {
 	Offset int64  // of its body in the original module
 	Size   int64  // of its body, bytes
 	Locals int64  // with parameters
-	Calls  bool   // it calls others or imports
+	Calls  bool   // it calls functions of the module, itself included
 	Loops  int64
 	// Instructions is the number of all of them.
 	Instructions int64
 	// Entry is the fuel for entering it; Largest is its most expensive region,
 	// without what bulk instructions cost by their length.
 	Entry, Largest int64
-	// Weight is what it takes from the tank of frames, 0 if it calls nothing.
+	// Weight is what it takes from the tank of frames, 0 if it calls none.
 	Weight int64
 	// Complexity estimates the work of compiling it: instructions, and locals
 	// times the places where branches join.

@@ -18,14 +18,14 @@
 //	export "updraft_meter.fuel"   (global (mut i64)), initially 0 [Fuel]
 //	export "updraft_meter.frames" (global (mut i64)), initially 0 [Frames]
 //
-// Each global is a tank from which the code takes. When a function that calls
-// others is entered, and at the header of a loop on each turn, the code looks
-// whether a tank is below zero, and if so calls refill before it goes on.
-// Refill looks at both tanks and, for each that is below zero, either adds to
-// it what brings it to zero or above and remembers how much it has given, or
-// ends the instance (a panic with the host's error). Nothing else touches the
-// tanks, so that at any moment, in a host function and after a return, a trap
-// or an exit:
+// Each global is a tank from which the code takes. When a function is
+// entered, unless it is short and calls none, and at the header of a loop on
+// each turn, the code looks whether a tank is below zero, and if so calls
+// refill before it goes on. Refill looks at both tanks and, for each that is
+// below zero, either adds to it what brings it to zero or above and remembers
+// how much it has given, or ends the instance (a panic with the host's
+// error). Nothing else touches the tanks, so that at any moment, in a host
+// function and after a return, a trap or an exit:
 //
 //	used = given - what the tank holds
 //
@@ -57,20 +57,24 @@
 //
 // # Frames
 //
-// A function that calls takes its weight from the tank of frames when it is
-// entered and puts it back when it returns; a trap leaves it taken. The
-// weight is 1, and more for a function whose frame a compiler may make large
-// ([Function.Weight]), so that a budget of frames bounds the bytes of the
-// native stack: at most about 8 KiB for each. Functions that call nothing are
-// not counted. The tank begins at zero so that a host that gives one frame at
-// a time knows the peak: what it has given.
+// A function that calls functions of the module takes its weight from the
+// tank of frames when it is entered and puts it back when it returns; a trap
+// leaves it taken. The weight is 1, and more for a function whose frame a
+// compiler may make large ([Function.Weight]), so that a budget of frames
+// bounds the bytes of the native stack: at most about 8 KiB for each.
+// Functions that call none of the module's are not counted. The tank begins
+// at zero so that a host that gives one frame at a time knows the peak: what
+// it has given.
 //
 // # What is kept
 //
-// The rewritten module has the sections of the original with the indices of
-// its functions moved by one, the section of names if it is well formed, no
-// other custom section, and at most four times the size. Its memory has a
-// maximum: the declared one, and at most [Budget.Memory].
+// The rewritten module has the sections of the original, with the indices of
+// its own functions moved by one, and behind them up to three functions that
+// charge for bulk instructions. Its memory has a maximum: the declared one,
+// and at most [Budget.Memory]. Of the custom sections only a new section of
+// names is left: functions that had no name are called by their index in the
+// original, as in $12. Usual modules grow by a sixth; at the most one becomes
+// eight times as large, and 80 bytes more for each function.
 package meter
 
 // Version names the rewriting and its prices. Compiled code and recorded fuel

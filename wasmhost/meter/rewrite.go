@@ -44,7 +44,11 @@ func (b Budget) withDefaults() Budget {
 	return b
 }
 
-const defaultComplexity = 16 << 20
+// About 16 seconds of compiling on a desk, of which one function may take one.
+const (
+	defaultComplexity = 16 << 20
+	partComplexity    = 16
+)
 
 // writer puts the rewritten module together.
 type writer struct {
@@ -59,13 +63,13 @@ func (w *writer) number() {
 	w.helperType = w.refillType + 1
 	w.fuel = uint32(w.info.Globals)
 	w.frames = w.fuel + 1
-	for i, h := range w.needed() {
+	for i, h := range w.useful() {
 		w.helpers[h] = uint32(w.functions()) + 1 + uint32(i)
 	}
 }
 
-// needed gives the helpers that the module can have a use for.
-func (w *writer) needed() []helper {
+// useful gives the helpers that the module can have a use for.
+func (w *writer) useful() []helper {
 	var list []helper
 	if w.memories() > 0 {
 		list = append(list, helperBytes, helperGrow)
@@ -90,7 +94,7 @@ func (w *writer) code() []byte {
 	if w.err != nil {
 		return nil
 	}
-	helpers := w.needed()
+	helpers := w.useful()
 	out := uleb(make([]byte, 0, 2*(e.to-e.from)+1024), uint32(have+len(helpers)))
 	w.info.Functions = make([]Function, have)
 	s := &scan{module: w.module, added: &w.added}
@@ -103,7 +107,11 @@ func (w *writer) code() []byte {
 		}
 		w.info.Code += s.f.Size
 		if w.info.Complexity += s.f.Complexity; w.info.Complexity > w.budget.Complexity {
-			w.fail(int(s.f.Offset), "compiling the module up to here is too much work: complexity %d, at most %d", w.info.Complexity, w.budget.Complexity)
+			w.fail(int(s.f.Offset), "compiling all functions up to here is too much work: complexity %d, at most %d", w.info.Complexity, w.budget.Complexity)
+			return nil
+		}
+		if most := w.budget.Complexity / partComplexity; s.f.Complexity > most {
+			w.fail(int(s.f.Offset), "compiling this function is too much work: complexity %d, at most %d", s.f.Complexity, most)
 			return nil
 		}
 		body = s.emit(body[:0])

@@ -1,11 +1,14 @@
 package meter
 
+import "strings"
+
 // Prices. They are part of [Version].
 const (
 	priceCall     = 10 // a call pays for entering and leaving, and for a body that is not worth a charge
 	priceBranches = 2  // br_table
 	localsAFuel   = 8  // locals that are set to zero when a function is entered
 	freeBody      = 10 // a function that calls nothing, has no loop and costs no more is not charged
+	lookAt        = 64 // one that costs more looks at the tank when it is entered
 
 	// A segment behind a branch or a join that costs at most foldMost is added
 	// to the charge before the branch, as long as no more than foldAll of such
@@ -21,13 +24,11 @@ type scan struct {
 	*added
 	f          *Function
 	params     int
-	results    int
 	locals     int
 	code       extent // of the instructions, without the last end
 	calls      bool   // of functions of its own
 	vectors    bool
-	height     int // of the operand stack, as far as the code is valid
-	most       int // of height
+	height     int   // of the operand stack, as far as the code is valid
 	values     int64 // that a compiler may have to keep in the frame, besides locals
 	joins      int64 // places where branches split or join
 	nested     int64 // loops around here
@@ -36,10 +37,10 @@ type scan struct {
 	segments   []segment
 	points     []point
 	edits      []bodyEdit
-	open       bool     // the code here can be reached, and belongs to the last segment
-	locality   []byte   // the type of each local, as a letter
-	sets       []uint32 // locals in the order in which the code sets them
-	inner      int      // loop that is being read and in which no loop and no call was seen, -1 for none
+	open       bool // the code here can be reached, and belongs to the last segment
+	sets       int  // how many locals were set so far
+	inner      int  // loop that is being read and in which no other was seen, -1 for none
+	around     int  // the construct that it is
 	loops      []loop
 }
 
@@ -73,20 +74,34 @@ type point struct {
 	at     int
 	cost   int64
 	folded int64
-	loop   int // whose header it is, -1 if it is none
+	look   bool // at the tank
+	loop   int  // whose header it is, -1 if it is none
 }
 
-// loop is what the check in its header has to know.
+// loop is one that can be entered.
 type loop struct {
-	from, to int // the part of scan.sets that the loop sets; empty unless it is an innermost loop without calls
+	at    int  // of its opcode
+	inner bool // it is branched back to, and no other loop is in it
 }
 
-// bodyEdit changes an instruction.
+// bodyEdit changes an instruction, or stands before it.
 type bodyEdit struct {
 	at, to int
-	kind   byte   // opCall: the index becomes value; opReturn: a branch by value; opMisc: a call of function value goes before
-	value  uint32 // in the rewritten module
+	kind   edited
+	value  uint32 // the new index or label, or the function that is called before
+	loop   int    // that the instruction is in or, for turns and turned, that it is; -1 if that cannot be an inner one
 }
+
+type edited byte
+
+const (
+	callee   edited = iota // the index of a call
+	returned               // a return: a branch out of all blocks
+	label                  // of a branch that leaves the loop
+	measured               // a bulk instruction: a call of a helper stands before
+	turns                  // a loop begins here
+	turned                 // a loop ended before here
+)
 
 // body reads one function of type typ, which begins at m.at.
 func (s *scan) body(typ uint32) {
@@ -125,26 +140,14 @@ func (s *scan) body(typ uint32) {
 }
 
 func (s *scan) reset(typ uint32) {
-	s.params, s.results = s.types[typ].params, s.types[typ].results
-	s.locals = s.params
-	s.calls, s.vectors = false, false
-	s.height, s.most, s.values = 0, 0, 0
+	s.f.Type = s.info.Types[typ]
+	s.params, s.locals = s.types[typ].params, s.types[typ].params
+	s.calls, s.vectors = false, strings.Contains(s.f.Type, "v")
+	s.height, s.values = 0, 0
 	s.joins, s.nested, s.work = 0, 0, 0
 	s.constructs, s.segments = s.constructs[:0], s.segments[:0]
 	s.points, s.edits = s.points[:0], s.edits[:0]
-	s.sets, s.loops, s.inner = s.sets[:0], s.loops[:0], -1
-	s.f.Type = s.info.Types[typ]
-	s.locality = append(s.locality[:0], s.f.Type[:s.params]...)
-	s.vectors = hasVector(s.f.Type)
-}
-
-func hasVector(typ string) bool {
-	for i := range len(typ) {
-		if typ[i] == 'v' {
-			return true
-		}
-	}
-	return false
+	s.sets, s.loops, s.inner = 0, s.loops[:0], -1
 }
 
 // judge fills in what is known once the body is read.
@@ -161,10 +164,13 @@ func (s *scan) judge() {
 	if s.free() {
 		return
 	}
-	s.f.Entry = s.points[0].cost
+	total := int64(0)
 	for _, p := range s.points {
 		s.f.Largest = max(s.f.Largest, p.cost)
+		total += p.cost
 	}
+	s.f.Entry = s.points[0].cost
+	s.points[0].look = s.calls || total > lookAt
 }
 
 // declared reads the declarations of locals.
@@ -173,10 +179,8 @@ func (s *scan) declared() {
 	n := s.count("declarations of locals", 2, s.budget.Body)
 	total := int64(s.params)
 	for range n {
-		more := int64(s.u32("the number of locals"))
-		total += more
-		v := s.value()
-		if v == 'v' {
+		total += int64(s.u32("the number of locals"))
+		if s.value() == 'v' {
 			s.vectors = true
 		}
 		if s.err != nil {
@@ -186,9 +190,6 @@ func (s *scan) declared() {
 			s.fail(start, "a function has more than %d locals", s.budget.Locals)
 			return
 		}
-		for range more {
-			s.locality = append(s.locality, v)
-		}
 	}
 	s.locals = int(total)
 	s.f.Locals = total
@@ -196,7 +197,7 @@ func (s *scan) declared() {
 
 // enter opens the function and its first segment.
 func (s *scan) enter() {
-	s.constructs = append(s.constructs, construct{op: opCall, open: true, results: s.results})
+	s.constructs = append(s.constructs, construct{op: opCall, open: true})
 	s.segments = append(s.segments, segment{at: s.at, own: true, loop: -1, cost: int64(s.locals-s.params) / localsAFuel})
 	s.open = true
 }
@@ -231,7 +232,7 @@ func (s *scan) close() {
 		}
 	}
 	g.point = len(s.points)
-	s.points = append(s.points, point{at: g.at, cost: g.cost, loop: g.loop})
+	s.points = append(s.points, point{at: g.at, cost: g.cost, look: g.loop >= 0, loop: g.loop})
 }
 
 // pay adds to the segment that is being read.
@@ -245,181 +246,10 @@ func (s *scan) pay(price int64) {
 func (s *scan) stack(pop, push int) {
 	top := &s.constructs[len(s.constructs)-1]
 	s.height = max(s.height-pop, top.height) + push // lower only in dead or invalid code
-	s.most = max(s.most, s.height)
 }
 
 // live is how many values code that branches here may have to carry along.
 func (s *scan) live() int64 { return int64(s.locals + s.height) }
-
-func (s *scan) instruction() {
-	at := s.at
-	op := s.byte("an instruction")
-	o := core[op]
-	s.f.Instructions++
-	switch {
-	case s.err != nil:
-	case op == opMisc:
-		s.misc(at)
-	case op == opVector:
-		s.vector(at)
-	case o.immediate == unknown:
-		s.fail(at, "%s", disabled(op))
-	case o.immediate == structure:
-		s.structured(op, at)
-	default:
-		s.pay(1)
-		if op == opMemoryGrow {
-			s.measure(at, helperGrow)
-		}
-		s.immediate(o, at)
-		s.stack(int(o.pop), int(o.push))
-		if o.immediate != localIndex {
-			s.values += int64(o.push)
-		}
-	}
-}
-
-// immediate reads what follows an opcode.
-func (s *scan) immediate(o opcode, at int) {
-	switch o.immediate {
-	case localIndex:
-		l := s.index("local", s.locals)
-		if o.pop > 0 {
-			s.sets = append(s.sets, l)
-		}
-	case globalIndex:
-		s.index("global", int(s.info.Globals))
-	case address, addressLane:
-		s.address(o, at)
-	case lane:
-		s.lane(o.limit)
-	case bytes4:
-		s.skip(4, "a constant")
-	case bytes8:
-		s.skip(8, "a constant")
-	case bytes16:
-		s.skip(16, "a constant")
-	case shuffle:
-		for range 16 {
-			s.lane(o.limit)
-		}
-	case number32:
-		s.signed(32, "a constant")
-	case number64:
-		s.signed(64, "a constant")
-	case zero:
-		s.memory(at)
-	case dataIndex:
-		s.index("data segment", s.data)
-		if s.counted < 0 {
-			s.fail(at, "a data segment is named, but there is no data count section")
-		}
-	case entryList:
-		s.index("element segment", s.elements)
-	}
-}
-
-// memory reads the index of the only memory, which must be written as one
-// zero byte.
-func (s *scan) memory(at int) {
-	if s.memories() == 0 {
-		s.fail(at, "an instruction for memory, but there is none")
-	}
-	from := s.at
-	if b := s.byte("the index of a memory"); b != 0 {
-		s.fail(from, "memory %#02x, there is one memory, written as 0", b)
-	}
-}
-
-func (s *scan) address(o opcode, at int) {
-	if s.memories() == 0 {
-		s.fail(at, "an instruction for memory, but there is none")
-	}
-	s.work += 2 // a check, and a way out
-	from := s.at
-	if a := s.u32("an alignment"); a > align(o) {
-		s.fail(from, "alignment %d, at most %d", a, align(o))
-	}
-	s.u32("an offset")
-	if o.immediate == addressLane {
-		s.lane(16 >> o.limit)
-	}
-}
-
-func align(o opcode) uint32 { return uint32(o.limit) }
-
-func (s *scan) lane(have uint8) {
-	from := s.at
-	if l := s.byte("a lane"); l >= have {
-		s.fail(from, "lane %d, there are %d", l, have)
-	}
-}
-
-// measure has the length on the stack charged before the instruction at at.
-func (s *scan) measure(at int, h helper) {
-	s.edits = append(s.edits, bodyEdit{at: at, to: at, kind: opMisc, value: s.helpers[h]})
-}
-
-// misc reads what follows the byte 0xfc.
-func (s *scan) misc(at int) {
-	from := s.at
-	code := s.byte("an instruction")
-	o := misc[code]
-	switch {
-	case s.err != nil:
-		return
-	case code >= 0x0f && code <= 0x11:
-		s.fail(at, "instruction 0xfc %#02x belongs to reference types, which modules may not use", code)
-		return
-	case o.immediate == unknown:
-		s.fail(from, "instruction 0xfc %#02x is not known, or its number is longer than it need be", code)
-		return
-	}
-	s.pay(1)
-	switch code {
-	case miscMemoryInit, miscMemoryCopy, miscMemoryFill:
-		s.measure(at, helperBytes)
-	case miscTableInit, miscTableCopy:
-		s.measure(at, helperEntries)
-	}
-	s.immediate(o, at)
-	switch code {
-	case miscMemoryInit, miscMemoryCopy:
-		s.memory(at)
-	case miscTableInit:
-		s.index("table", s.tables)
-	case miscTableCopy:
-		s.index("table", s.tables)
-		s.index("table", s.tables)
-	}
-	s.stack(int(o.pop), int(o.push))
-	s.values += int64(o.push)
-}
-
-// vector reads what follows the byte 0xfd. The number is written in as many
-// bytes as it needs and no more: some readers know the first byte alone.
-func (s *scan) vector(at int) {
-	s.vectors = true
-	code := s.byte("an instruction")
-	if code >= 0x80 {
-		from := s.at
-		high := s.byte("an instruction")
-		if s.err == nil && high != 1 {
-			s.fail(from, "instruction 0xfd %#02x %#02x is relaxed SIMD, not known, or its number is longer than it need be", code, high)
-		}
-	}
-	o := vector[code]
-	if o.immediate == unknown && s.err == nil {
-		s.fail(at, "instruction 0xfd %#02x is not known", code)
-	}
-	if s.err != nil {
-		return
-	}
-	s.pay(1)
-	s.immediate(o, at)
-	s.stack(int(o.pop), int(o.push))
-	s.values += int64(o.push)
-}
 
 // frameBytes is what a function's frame may have for each unit of its weight.
 // Compilers keep a value that is needed after a call in a slot of its own.

@@ -40,6 +40,32 @@ func fib(n int64) int64 {
 	return fib(n-1) + fib(n-2)
 }
 
+var numbers [4096]uint32
+
+// sort is Shell's, n times.
+//
+//go:wasmexport sort
+func sort(n int32) int64 {
+	x, sum := uint32(1), int64(0)
+	for range n {
+		for i := range numbers {
+			x = x*1664525 + 1013904223
+			numbers[i] = x
+		}
+		for gap := len(numbers) / 2; gap > 0; gap /= 2 {
+			for i := gap; i < len(numbers); i++ {
+				v, j := numbers[i], i
+				for ; j >= gap && numbers[j-gap] > v; j -= gap {
+					numbers[j] = numbers[j-gap]
+				}
+				numbers[j] = v
+			}
+		}
+		sum += int64(numbers[len(numbers)/2])
+	}
+	return sum
+}
+
 //go:wasmexport allocate
 func allocate(n int32) int64 {
 	sum := 0
