@@ -138,23 +138,32 @@ var errCut = errors.New("the patch ends early")
 // fill reads all of b.
 func (p *patchSource) fill(b []byte) error {
 	for len(b) > 0 {
-		if err := p.alive(); err != nil {
+		n, err := p.some(b)
+		if err != nil {
 			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// some reads at least one byte into b, and no more than there are at once.
+func (p *patchSource) some(b []byte) (int, error) {
+	for {
+		if err := p.alive(); err != nil {
+			return 0, err
 		}
 		n, err := p.src.Read(b)
 		p.at += int64(n)
-		b = b[n:]
-		if len(b) == 0 {
-			return nil
-		}
-		if err == io.EOF {
-			return corrupt(p.at, errCut)
-		}
-		if err != nil {
-			return fmt.Errorf("read patch: %w", err)
+		switch {
+		case n > 0:
+			return n, nil
+		case err == io.EOF:
+			return 0, corrupt(p.at, errCut)
+		case err != nil:
+			return 0, fmt.Errorf("read patch: %w", err)
 		}
 	}
-	return nil
 }
 
 // number appends to b the bytes of a number and gives its value.

@@ -18,6 +18,8 @@ type udeltaPiece struct {
 	room  []byte // the window that b stands in
 	frame framePlace
 	err   error
+
+	before digestState // of what comes before b, where a reader needs it
 }
 
 // framePlace is what a position needs to know of the frame that its byte is in.

@@ -109,9 +109,21 @@ type udeltaDecoder struct {
 	written int64 // bytes of output that the frames so far make
 }
 
+// frameHeadMost is more than the head of a frame has in bytes.
+const frameHeadMost = 128
+
 // head reads the next frame's section and its head, and the map before it if
 // there is one, or the end of the patch: then it gives io.EOF.
 func (d *udeltaDecoder) head() (s udeltaSection, h udeltaFrameHead, err error) {
+	if s, h, err = d.begin(); err == nil {
+		err = d.source.closeSection(&s)
+	}
+	return s, h, err
+}
+
+// begin does what head does, but of the frame's section it may have read only
+// the start.
+func (d *udeltaDecoder) begin() (s udeltaSection, h udeltaFrameHead, err error) {
 	if d.region != nil && d.written == d.region.end() {
 		d.region = nil
 	}
@@ -119,10 +131,10 @@ func (d *udeltaDecoder) head() (s udeltaSection, h udeltaFrameHead, err error) {
 	if d.header.identical() {
 		left = 0
 	}
-	s, err = d.source.section(d.header, &d.body)
+	s, err = d.source.openSection(d.header, &d.body, d.header.longest)
 	if err == nil && s.kind == udeltaMapSection {
 		if err = d.enter(s, left); err == nil {
-			s, err = d.source.section(d.header, &d.body)
+			s, err = d.source.openSection(d.header, &d.body, d.header.longest)
 		}
 		if err == nil && s.kind != udeltaFrameSection {
 			err = corrupt(s.at, fmt.Errorf("section %c where the frames of a region begin", s.kind))
@@ -137,15 +149,31 @@ func (d *udeltaDecoder) head() (s udeltaSection, h udeltaFrameHead, err error) {
 	if d.region != nil {
 		left = d.region.end() - d.written
 	}
-	h, err = parseFrameHead(s.body, d.header, left, d.region != nil)
-	if err != nil {
-		return s, h, d.explain(s, err)
+	if err := d.source.waitSection(&s, frameHeadMost); err != nil {
+		return s, h, err
 	}
-	return s, h, nil
+	h, err = parseFrameHead(s.body, d.header, left, d.region != nil)
+	return s, h, d.broken(&s, err)
+}
+
+// broken explains an error that came up in the section of a frame. Unless it is
+// one of old, what the checksum says about it goes first.
+func (d *udeltaDecoder) broken(s *udeltaSection, err error) error {
+	var read *oldError
+	if err == nil || errors.As(err, &read) {
+		return err
+	}
+	if damaged := d.source.closeSection(s); damaged != nil {
+		return damaged
+	}
+	return corrupt(s.at, fmt.Errorf("section F, frame %d: %w", d.frames, err))
 }
 
 // enter begins the region whose map section s is.
 func (d *udeltaDecoder) enter(s udeltaSection, left int64) error {
+	if err := d.source.closeSection(&s); err != nil {
+		return err
+	}
 	if d.region != nil {
 		return corrupt(s.at, fmt.Errorf("section M: another one %d bytes before its region ends", d.region.end()-d.written))
 	}
@@ -162,6 +190,9 @@ func (d *udeltaDecoder) enter(s udeltaSection, left int64) error {
 
 // end checks the end of the patch, and gives io.EOF if it is right.
 func (d *udeltaDecoder) end(s udeltaSection, left int64) error {
+	if err := d.source.closeSection(&s); err != nil {
+		return err
+	}
 	if left != 0 {
 		return corrupt(s.at, fmt.Errorf("section Z: %d bytes of the new file are missing", left))
 	}
@@ -175,29 +206,28 @@ func (d *udeltaDecoder) end(s udeltaSection, left int64) error {
 }
 
 // next reads the next frame into f, or the end of the patch: then it gives
-// io.EOF.
+// io.EOF. It decodes what has come of the frame while the rest comes; whether
+// that is damaged is known at its end, and not before does next return.
 func (d *udeltaDecoder) next(f *udeltaFrame) error {
-	s, h, err := d.head()
+	s, h, err := d.begin()
 	if err != nil {
 		return err
 	}
 	*f = udeltaFrame{number: d.frames, patchAt: s.at, patchTo: s.end, outputAt: d.written,
 		output: h.output, ops: h.ops, region: d.region, sum: h.sum, raw: f.raw, coded: f.coded}
-	if err := d.decode(f, &h); err != nil {
-		return d.explain(s, err)
+	if err := d.decode(f, &h, &s); err != nil {
+		return d.broken(&s, err)
+	}
+	if err := d.source.closeSection(&s); err != nil {
+		return err
+	}
+	if len(h.refs) > 0 {
+		f.refs = grown(&f.coded, len(h.refs), 1<<d.header.caps.Coded)
+		copy(f.refs, h.refs)
 	}
 	d.frames++
 	d.written += int64(f.output)
 	return nil
-}
-
-// explain makes an error of the patch of what is not one of old.
-func (d *udeltaDecoder) explain(s udeltaSection, err error) error {
-	var read *oldError
-	if errors.As(err, &read) {
-		return err
-	}
-	return corrupt(s.at, fmt.Errorf("section F, frame %d: %w", d.frames, err))
 }
 
 // oldError is a failure to read the old file.
@@ -206,14 +236,17 @@ type oldError struct{ err error }
 func (e *oldError) Error() string { return "read old file: " + e.err.Error() }
 func (e *oldError) Unwrap() error { return e.err }
 
-// decode fills in the columns of f and checks them.
-func (d *udeltaDecoder) decode(f *udeltaFrame, h *udeltaFrameHead) error {
-	d.coder.Reset(h.coded)
+// decode fills in the columns of f, whose section is s, and checks them.
+func (d *udeltaDecoder) decode(f *udeltaFrame, h *udeltaFrameHead, s *udeltaSection) error {
+	before := len(s.body) - len(h.coded) - len(h.refs)
+	here := func() []byte { return h.coded[:min(max(s.here-before, 0), len(h.coded))] }
+	d.coder.ResetComing(here(), func() []byte {
+		if n := before + len(here()) + 1; n <= len(s.body)-len(h.refs) {
+			d.source.waitSection(s, n) // who closes the section gets its error
+		}
+		return here()
+	})
 	caps := d.header.caps
-	if len(h.refs) > 0 {
-		f.refs = grown(&f.coded, len(h.refs), 1<<caps.Coded)
-		copy(f.refs, h.refs)
-	}
 	raw := grown(&f.raw, h.total, 1<<caps.Raw)
 	window := grown(&d.window, h.total+knownAtMost(caps, h, f.region != nil), 1<<caps.Raw+1<<caps.Known)
 	if err := d.block.Reset(&d.coder, window, udeltaModels); err != nil {

@@ -91,7 +91,7 @@ func FuzzFrame(f *testing.F) {
 			return
 		}
 		frame := &udeltaFrame{output: head.output, ops: head.ops}
-		if d.decode(frame, &head) != nil {
+		if d.decode(frame, &head, &udeltaSection{body: body, rest: body, here: len(body)}) != nil {
 			return
 		}
 		x := &udeltaExec{header: &h, old: d.old, oldSize: h.oldSize, free: make(chan []byte, 2), out: make(chan udeltaPiece, 2)}

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"sync"
@@ -40,7 +39,8 @@ func newUdeltaReader(ctx context.Context, old io.ReaderAt, oldSize int64, source
 		}
 		return nil, corrupt(0, fmt.Errorf("header: the patch is for an old file of %d bytes with SHA-256 %x, this one has %d with %x", h.oldSize, h.oldSum, oldSize, got))
 	}
-	r := &udeltaReader{header: h, alive: ctx.Err, hash: sha256.New(), frame: at, at: at.outputAt}
+	r := &udeltaReader{header: h, alive: ctx.Err, frame: at, at: at.outputAt}
+	r.piece.before = newDigestState()
 	r.begin = func() { r.start(ctx, old, source, limits, ahead, at) }
 	return r, nil
 }
@@ -79,9 +79,9 @@ func (h *udeltaHeader) checkOld(ctx context.Context, old io.ReaderAt) error {
 	return nil
 }
 
-// udeltaReader is the new file as a stream. Two goroutines work ahead of it
-// from the first Read on: one decodes frames, one turns them into bytes. What
-// is given out is hashed here.
+// udeltaReader is the new file as a stream. Three goroutines work ahead of it
+// from the first Read on: one decodes frames, one turns them into bytes, and one
+// takes the digest of those.
 type udeltaReader struct {
 	header *udeltaHeader
 	alive  func() error // the caller's context
@@ -93,10 +93,10 @@ type udeltaReader struct {
 	pieces chan udeltaPiece
 	old    chan error // says once whether old is the right one; nil once it has
 
-	piece udeltaPiece // its b is still to be given out
-	frame framePlace  // the frame of the last byte given out
-	at    int64       // bytes given out
-	hash  hash.Hash
+	piece udeltaPiece
+	given int        // bytes of piece that were given out
+	frame framePlace // the frame of the last byte given out
+	at    int64      // bytes given out
 	err   error
 }
 
@@ -108,7 +108,12 @@ func (r *udeltaReader) start(ctx context.Context, old io.ReaderAt, source *patch
 	d := &udeltaDecoder{header: r.header, source: source, old: old, kept: limits.Kept, frames: at.number, written: at.outputAt}
 	x := &udeltaExec{header: r.header, old: old, oldSize: r.header.oldSize, skip: r.at,
 		free: make(chan []byte, udeltaWindows), out: make(chan udeltaPiece, udeltaWindows)}
-	r.free, r.pieces = x.free, x.out
+	r.free, r.pieces = x.free, make(chan udeltaPiece, udeltaWindows)
+	sum, err := r.piece.before.hash()
+	if err != nil {
+		panic("delta: a state of SHA-256 that was checked is none: " + err.Error())
+	}
+	r.work.Go(func() { r.digest(ctx, sum, x.out) })
 	if !limits.OldChecked {
 		right := make(chan error, 1)
 		r.old = right
@@ -226,14 +231,13 @@ func (r *udeltaReader) Read(p []byte) (int, error) {
 	if r.begin != nil {
 		r.begin()
 	}
-	if len(r.piece.b) == 0 {
+	if r.given == len(r.piece.b) {
 		if r.err = r.next(); r.err != nil {
 			return 0, r.err
 		}
 	}
-	n := copy(p, r.piece.b)
-	r.hash.Write(p[:n])
-	r.piece.b = r.piece.b[n:]
+	n := copy(p, r.piece.b[r.given:])
+	r.given += n
 	r.at += int64(n)
 	r.frame = r.piece.frame
 	return n, nil
@@ -243,7 +247,7 @@ func (r *udeltaReader) Read(p []byte) (int, error) {
 func (r *udeltaReader) next() error {
 	if r.piece.room != nil {
 		r.free <- r.piece.room
-		r.piece = udeltaPiece{}
+		r.piece, r.given = udeltaPiece{before: r.piece.before}, 0
 	}
 	if r.old != nil {
 		err := <-r.old
@@ -256,20 +260,25 @@ func (r *udeltaReader) next() error {
 	case !ok:
 		p.err = context.Canceled
 	case p.err == io.EOF:
-		if p.err = r.finish(); p.err == io.EOF {
-			return io.EOF
-		}
+		p.err = r.finish(p.before)
 	}
-	r.piece = p
+	r.piece, r.given = p, 0
+	if p.err == io.EOF {
+		return io.EOF
+	}
 	if p.err != nil {
 		return fmt.Errorf("apply udelta delta: %w", p.err)
 	}
 	return nil
 }
 
-// finish checks the whole, once all of it was given out.
-func (r *udeltaReader) finish() error {
-	if got := r.hash.Sum(nil); r.at != r.header.newSize || !bytes.Equal(got, r.header.newSum[:]) {
+// finish checks the whole, once all of it was given out and has a digest.
+func (r *udeltaReader) finish(sum digestState) error {
+	h, err := sum.hash()
+	if err != nil {
+		return err
+	}
+	if got := h.Sum(nil); r.at != r.header.newSize || !bytes.Equal(got, r.header.newSum[:]) {
 		return corrupt(0, fmt.Errorf("the new file should have %d bytes with SHA-256 %x, it has %d with %x", r.header.newSize, r.header.newSum, r.at, got))
 	}
 	return io.EOF

@@ -1,8 +1,8 @@
 package delta
 
 import (
+	"bytes"
 	"context"
-	"encoding"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,7 +21,7 @@ func (r *udeltaReader) Mark() (Position, error) {
 	if r.at == f.outputTo && !r.header.identical() {
 		f = f.after()
 	}
-	mid, err := r.hash.(encoding.BinaryMarshaler).MarshalBinary()
+	mid, err := r.piece.before.after(r.piece.b[:r.given])
 	if err != nil {
 		return Position{}, fmt.Errorf("mark udelta delta: %w", err)
 	}
@@ -67,10 +67,10 @@ func resumeUdelta(ctx context.Context, old io.ReaderAt, oldSize int64, patch io.
 	if err != nil {
 		return nil, err
 	}
-	if err := r.hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(mid); err != nil {
+	if _, err := digestState(mid).hash(); err != nil {
 		return nil, unusable(err)
 	}
-	r.at = pos.Output
+	r.piece.before, r.at = bytes.Clone(mid), pos.Output
 	return r, nil
 }
 

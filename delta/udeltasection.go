@@ -30,11 +30,16 @@ func (h *udeltaHeader) appendSection(b []byte, at int64, kind byte, body []byte)
 	return binary.LittleEndian.AppendUint32(b, crc32.Update(h.sectionSeed(at), castagnoli, b[start:]))
 }
 
-// udeltaSection is a section as it was read.
+// udeltaSection is a section as it was read, or as it comes.
 type udeltaSection struct {
 	kind    byte
-	at, end int64 // places in the patch
-	body    []byte
+	at, end int64  // places in the patch
+	body    []byte // of which here bytes are there
+
+	rest   []byte // room for the body and its checksum
+	here   int    // how much of that is there
+	sum    uint32 // CRC-32C up to there, or to the end of the body
+	failed error  // to read on
 }
 
 // section reads the next section of an ordinary patch. Its body stands in room,
@@ -60,6 +65,15 @@ func (h *udeltaHeader) longest(kind byte) int64 {
 // sectionOf reads the next section. Longest says how long its body may be, and
 // is less than 0 if there may be none of its kind.
 func (p *patchSource) sectionOf(h *udeltaHeader, room *[]byte, longest func(kind byte) int64) (udeltaSection, error) {
+	s, err := p.openSection(h, room, longest)
+	if err != nil {
+		return s, err
+	}
+	return s, p.closeSection(&s)
+}
+
+// openSection reads the head of the next section, and nothing of its body yet.
+func (p *patchSource) openSection(h *udeltaHeader, room *[]byte, longest func(kind byte) int64) (udeltaSection, error) {
 	if p.begin != nil {
 		p.begin(p.at)
 	}
@@ -80,16 +94,39 @@ func (p *patchSource) sectionOf(h *udeltaHeader, room *[]byte, longest func(kind
 	if n > most {
 		return s, corrupt(s.at, fmt.Errorf("section %c of %d bytes, the header allows %d", s.kind, n, most))
 	}
-	b := grown(room, int(n)+4, int(most)+4)
-	if err := p.fill(b); err != nil {
-		return s, err
-	}
-	s.end, s.body = p.at, b[:n]
-	sum := crc32.Update(crc32.Update(h.sectionSeed(s.at), castagnoli, head), castagnoli, s.body)
-	if binary.LittleEndian.Uint32(b[n:]) != sum {
-		return s, corrupt(s.at, fmt.Errorf("section %c: damaged, or of another patch: its checksum does not fit", s.kind))
-	}
+	s.rest = grown(room, int(n)+4, int(most)+4)
+	s.body, s.end = s.rest[:n], p.at+n+4
+	s.sum = crc32.Update(h.sectionSeed(s.at), castagnoli, head)
 	return s, nil
+}
+
+// waitSection waits until at least n bytes of the body are there, or all of a
+// shorter one. Once it has failed it fails again.
+func (p *patchSource) waitSection(s *udeltaSection, n int) error {
+	return p.wait(s, min(n, len(s.body)))
+}
+
+// wait waits for n bytes after the head of a section.
+func (p *patchSource) wait(s *udeltaSection, n int) error {
+	for s.here < n && s.failed == nil {
+		k := 0
+		k, s.failed = p.some(s.rest[s.here:])
+		body := min(s.here, len(s.body))
+		s.here += k
+		s.sum = crc32.Update(s.sum, castagnoli, s.body[body:min(s.here, len(s.body))])
+	}
+	return s.failed
+}
+
+// closeSection reads the rest of a section and compares its checksum.
+func (p *patchSource) closeSection(s *udeltaSection) error {
+	if err := p.wait(s, len(s.rest)); err != nil {
+		return err
+	}
+	if binary.LittleEndian.Uint32(s.rest[len(s.body):]) != s.sum {
+		return corrupt(s.at, fmt.Errorf("section %c: damaged, or of another patch: its checksum does not fit", s.kind))
+	}
+	return nil
 }
 
 // grown gives n bytes of what room points to, which it makes larger if need be:

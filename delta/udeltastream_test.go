@@ -7,8 +7,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
+
+	"github.com/updraft-ota/updraft/internal/sample"
 )
 
 // sectionsOf gives where each section of a patch begins and ends, and how many
@@ -80,6 +84,49 @@ func TestUdeltaPipe(t *testing.T) {
 		if err != nil && err != io.EOF {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestUdeltaComing applies patches of which a byte comes at a time, and some
+// whose last frame is damaged where only its checksum tells: nothing of that
+// frame comes out.
+func TestUdeltaComing(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(7, 7))
+	plain := randomBytes(rnd, 60_000)
+	programs, updated := sample.Programs(30)
+	for _, tt := range []struct {
+		name     string
+		old, upd []byte
+	}{
+		{"literals and copies", plain, mutated(rnd, plain, 50_000)},
+		{"executables", programs, updated},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			patch := makeSmall(t, tt.old, tt.upd)
+			apply := func(patch io.Reader) ([]byte, error) {
+				r, err := lookup(t, "udelta").NewReader(t.Context(), bytes.NewReader(tt.old), int64(len(tt.old)), patch, Limits{Size: int64(len(tt.upd))})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				return io.ReadAll(r)
+			}
+			if got, err := apply(iotest.OneByteReader(bytes.NewReader(patch))); err != nil || !bytes.Equal(got, tt.upd) {
+				t.Errorf("byte by byte: %d bytes, %v, want %d", len(got), err, len(tt.upd))
+			}
+			sections := sectionsOf(t, patch)
+			last := sections[len(sections)-2]
+			bad := bytes.Clone(patch)
+			bad[last.patchTo-1] ^= 1
+			got, err := apply(iotest.OneByteReader(bytes.NewReader(bad)))
+			if !errors.Is(err, ErrCorrupt) || !bytes.Equal(got, tt.upd[:last.outputAt]) {
+				t.Errorf("damaged: %d bytes, %v, want %d and ErrCorrupt", len(got), err, last.outputAt)
+			}
+			got, err = apply(iotest.DataErrReader(bytes.NewReader(patch[:last.patchTo-1])))
+			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), errCut.Error()) || !bytes.Equal(got, tt.upd[:last.outputAt]) {
+				t.Errorf("cut: %d bytes, %v, want %d and %v", len(got), err, last.outputAt, errCut)
+			}
+		})
 	}
 }
 

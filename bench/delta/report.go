@@ -88,7 +88,7 @@ func writeAims(w io.Writer, aims []aim) {
 		aimsTable(over).print(w)
 	}
 	if len(missed.rows) > 1 {
-		fmt.Fprint(w, "\nNot met:\n\n")
+		fmt.Fprint(w, "\nNot met; [what was tried](delta-attempts.md) has a page of its own:\n\n")
 		missed.print(w)
 	}
 }

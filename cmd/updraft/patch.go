@@ -178,6 +178,9 @@ func (p *program) patch(ctx context.Context, a applying) (applied appliedPatch, 
 		}
 		err = p.output(a.new, func(out io.Writer) error {
 			w.to = out
+			if file, ok := out.(*outFile); ok {
+				w.to = &flushedFile{outFile: file}
+			}
 			return source.all(ctx, w)
 		})
 	}

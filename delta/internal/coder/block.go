@@ -95,9 +95,8 @@ func (b *Block) Read(kind, n int) ([]byte, error) {
 func (b *Block) piece(m *kindModel, end int) (err error) {
 	if end-b.at >= minStored && b.d.Bit(&m.stored) != 0 {
 		m.position += uint32(end - b.at)
-		for ; b.at < end; b.at++ {
-			b.window[b.at] = byte(b.d.Direct(8))
-		}
+		b.d.DirectBytes(b.window[b.at:end])
+		b.at = end
 	}
 	for b.at < end && err == nil {
 		if b.d.Bit(&m.isMatch[m.state][m.slot()]) == 0 {

@@ -16,7 +16,8 @@ var ErrCorrupt = errors.New("corrupt coded data")
 type Decoder struct {
 	width, code uint32
 	src         []byte
-	at          int // how much of src was read; more than there is, if it ended too soon
+	at          int           // how much of src was read; more than there is, if it ended too soon
+	more        func() []byte // nil if src is all there is
 }
 
 // NewDecoder starts to read src.
@@ -27,19 +28,48 @@ func NewDecoder(src []byte) *Decoder {
 }
 
 // Reset starts to read src, as [NewDecoder] does.
-func (d *Decoder) Reset(src []byte) {
-	*d = Decoder{width: 1<<32 - 1, src: src}
+func (d *Decoder) Reset(src []byte) { d.ResetComing(src, nil) }
+
+// ResetComing starts to read bytes that are still coming. Src has those that
+// are there; whenever more are needed, more gives all of them anew, src and
+// what came behind it. No more than it gave before says that there are none,
+// and then it is not called again.
+func (d *Decoder) ResetComing(src []byte, more func() []byte) {
+	*d = Decoder{width: 1<<32 - 1, src: src, more: more}
 	for range 4 {
 		d.code = d.code<<8 | uint32(d.next())
 	}
 }
 
-func (d *Decoder) next() (b byte) {
-	if d.at < len(d.src) {
+func (d *Decoder) next() byte {
+	if d.at >= len(d.src) {
+		return d.late()
+	}
+	d.at++
+	return d.src[d.at-1]
+}
+
+// late is next where the bytes that were there are used up.
+func (d *Decoder) late() (b byte) {
+	if d.wait() {
 		b = d.src[d.at]
 	}
 	d.at++
 	return b
+}
+
+// wait waits for more bytes after the last one, and says whether there are any.
+func (d *Decoder) wait() bool {
+	if d.more == nil {
+		return false
+	}
+	src := d.more()
+	if len(src) <= len(d.src) {
+		d.more = nil
+		return false
+	}
+	d.src = src
+	return true
 }
 
 func (d *Decoder) widen() {
@@ -87,6 +117,44 @@ func (d *Decoder) Direct(n int) uint32 {
 	return v
 }
 
+// DirectBytes fills b as [Decoder.Direct] of 8 bits would, byte by byte.
+//
+// Halving alone keeps width where 8 bits lie between two widenings: then all of
+// them are the quotient of code by an eighth part of a byte's worth of width.
+func (d *Decoder) DirectBytes(b []byte) {
+	left := 8 * len(b) // bits
+	var bits, have uint32
+	width, code := d.width, d.code
+	for left > 0 {
+		if width < topRange {
+			if width >= topRange/2 && left >= 8 {
+				break
+			}
+			width <<= 8
+			code = code<<8 | uint32(d.next())
+		}
+		width >>= 1
+		one := above(code, width)
+		code -= width & one
+		bits = bits<<1 - one
+		left--
+		if have++; have == 8 {
+			b[0], b, have = byte(bits), b[1:], 0
+		}
+	}
+	for ; left >= 8; left -= 8 {
+		code = code<<8 | uint32(d.next())
+		v := min(code/width, 255)
+		code -= v * width
+		bits = bits<<8 | v
+		b[0], b = byte(bits>>have), b[1:]
+	}
+	d.width, d.code = width, code
+	if left > 0 {
+		b[0] = byte(bits<<left | d.Direct(left))
+	}
+}
+
 // Err is an [ErrCorrupt] once more was read than there is, else nil. A caller
 // whose loop does not end by itself asks now and then.
 func (d *Decoder) Err() error {
@@ -107,7 +175,7 @@ func (d *Decoder) Close() error {
 	if err := d.Err(); err != nil {
 		return err
 	}
-	if d.at < len(d.src) {
+	if d.at < len(d.src) || d.wait() {
 		return fmt.Errorf("%w: %d bytes too many after the first %d", ErrCorrupt, len(d.src)-d.at, d.at)
 	}
 	if mark != 1 || d.code != 0 {

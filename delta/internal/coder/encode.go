@@ -7,16 +7,19 @@ type effort struct {
 	nice, depth int // see finder
 	refresh     int // steps coded between two looks at prices
 	lazy        bool
+	// A piece is stored if coding it would not save a part in 1<<worth:
+	// stored bytes take a tenth of the time to decode.
+	worth int
 }
 
 func (l Level) effort() effort {
 	switch l {
 	case Fast:
-		return effort{nice: 64, depth: 8, lazy: true}
+		return effort{nice: 64, depth: 8, lazy: true, worth: 6}
 	case Default:
-		return effort{nice: 96, depth: 24, refresh: 256}
+		return effort{nice: 96, depth: 24, refresh: 256, worth: 6}
 	case Max:
-		return effort{nice: maxMatch, depth: 512, refresh: 64}
+		return effort{nice: maxMatch, depth: 512, refresh: 64, worth: 15}
 	}
 	panic(fmt.Sprintf("coder: no level %d", l))
 }
@@ -114,8 +117,8 @@ func (w *writer) part(kind, n int) {
 	}
 }
 
-// piece codes the bytes up to end, or stores them if that is shorter: then
-// nothing is learned from them.
+// piece codes the bytes up to end, or stores them if that is not much longer:
+// then nothing is learned from them.
 func (w *writer) piece(kind, end int) {
 	m, start := &w.models[kind], w.at
 	if end-start < minStored {
@@ -131,7 +134,7 @@ func (w *writer) piece(kind, end int) {
 	w.literals = append(w.literals[:0], m.literals...)
 	w.e.Bit(&m.stored, 0)
 	w.code(m, kind, end)
-	if w.e.Len()-e.Len() <= int64(end-start) {
+	if n := end - start; w.e.Len()-e.Len() <= int64(n-n>>w.effort.worth) {
 		return
 	}
 	*w.e, *m = e, before
@@ -144,9 +147,7 @@ func (w *writer) piece(kind, end int) {
 func (w *writer) store(m *kindModel, kind, end int) {
 	w.prices[kind].left = 0
 	w.e.Bit(&m.stored, 1)
-	for _, c := range w.window[w.at:end] {
-		w.e.Direct(uint32(c), 8)
-	}
+	w.e.DirectBytes(w.window[w.at:end])
 	m.position += uint32(end - w.at)
 	w.at = end
 }

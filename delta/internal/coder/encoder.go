@@ -58,6 +58,30 @@ func (e *Encoder) Direct(v uint32, n int) {
 	}
 }
 
+// DirectBytes codes b as [Encoder.Direct] would, 8 bits a byte. See
+// [Decoder.DirectBytes].
+func (e *Encoder) DirectBytes(b []byte) {
+	have := 0 // bits of b[0] that are coded
+	for len(b) > 0 && (e.width < 1<<31 || e.width&0xFF != 0) {
+		e.Direct(uint32(b[0])>>(7-have), 1)
+		if have++; have == 8 {
+			b, have = b[1:], 0
+		}
+	}
+	part := uint64(e.width >> 8)
+	for ; len(b) > 1 || len(b) == 1 && have == 0; b = b[1:] {
+		v := b[0]
+		if have > 0 {
+			v = v<<have | b[1]>>(8-have)
+		}
+		e.low += uint64(v) * part
+		e.shift()
+	}
+	if len(b) > 0 {
+		e.Direct(uint32(b[0]), 8-have)
+	}
+}
+
 // shift moves the highest byte of low to the output, or holds it back.
 func (e *Encoder) shift() {
 	if e.low < 0xFF<<24 || e.low >= 1<<32 {

@@ -1,6 +1,7 @@
 package coder
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -207,6 +208,81 @@ func TestDecoderPastItsEnd(t *testing.T) {
 		}
 		if err := d.Close(); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%d bytes: close: %v, want %v", len(src), err, ErrCorrupt)
+		}
+	}
+}
+
+// TestDirectBytes reads bytes in both ways, between decisions that leave the
+// width anywhere, out of what an encoder wrote and out of what none did.
+func TestDirectBytes(t *testing.T) {
+	for seed := range uint64(400) {
+		rnd := rand.New(rand.NewPCG(seed, 9))
+		src := make([]byte, 3000)
+		for i := range src {
+			src[i] = byte(rnd.Uint32())
+		}
+		switch seed % 4 {
+		case 1:
+			src = src[:rnd.IntN(200)] // ends too soon
+		case 2:
+			for i := range src {
+				src[i] = 0xFF // more than an encoder writes
+			}
+		case 3:
+			clear(src)
+		}
+		one, all := NewDecoder(src), NewDecoder(src)
+		var p, q Prob
+		for range 60 {
+			for range rnd.IntN(12) {
+				if a, b := one.Bit(&p), all.Bit(&q); a != b {
+					t.Fatalf("seed %d: decisions %d and %d", seed, a, b)
+				}
+			}
+			if n := rnd.IntN(9); one.Direct(n) != all.Direct(n) {
+				t.Fatalf("seed %d: other bits", seed)
+			}
+			got := make([]byte, rnd.IntN(40))
+			all.DirectBytes(got)
+			for i, b := range got {
+				if want := byte(one.Direct(8)); b != want {
+					t.Fatalf("seed %d: byte %d of %d is %d, want %d", seed, i, len(got), b, want)
+				}
+			}
+			if one.width != all.width || one.code != all.code || one.at != all.at {
+				t.Fatalf("seed %d: width %#x, code %#x at %d, want %#x, %#x, %d", seed, all.width, all.code, all.at, one.width, one.code, one.at)
+			}
+		}
+	}
+}
+
+// TestDirectBytesCoded codes bytes in both ways, between decisions that leave
+// the width anywhere.
+func TestDirectBytesCoded(t *testing.T) {
+	for seed := range uint64(400) {
+		rnd := rand.New(rand.NewPCG(seed, 10))
+		one, all := NewEncoder(), NewEncoder()
+		var p, q Prob
+		for range 60 {
+			for range rnd.IntN(12) {
+				bit := rnd.IntN(8) / 7
+				one.Bit(&p, bit)
+				all.Bit(&q, bit)
+			}
+			b := make([]byte, rnd.IntN(40))
+			for i := range b {
+				if b[i] = byte(rnd.Uint32()); seed%2 == 0 {
+					b[i] = 0xFF // held back for a carry
+				}
+				one.Direct(uint32(b[i]), 8)
+			}
+			all.DirectBytes(b)
+			if one.width != all.width || one.low != all.low || one.Len() != all.Len() {
+				t.Fatalf("seed %d: width %#x, low %#x after %d, want %#x, %#x, %d", seed, all.width, all.low, all.Len(), one.width, one.low, one.Len())
+			}
+		}
+		if got, want := all.Finish(), one.Finish(); !bytes.Equal(got, want) {
+			t.Fatalf("seed %d: other bytes", seed)
 		}
 	}
 }
