@@ -1,5 +1,5 @@
-// Package examples_test builds the modules of these folders that are written
-// in Go, C and AssemblyScript, and runs them on a device in memory.
+// Package examples_test builds the modules of these folders, in five languages
+// as far as their toolchains are there, and runs them on a device in memory.
 package examples_test
 
 import (
@@ -27,11 +27,13 @@ var languages = []struct {
 	{"go", "main.go", 3 << 20, 64 << 20},
 	{"c", "main.c", 20 << 10, 1 << 20},
 	{"assemblyscript", "main.ts", 50 << 10, 1 << 20},
+	{"rust", "main.rs", 50 << 10, 2 << 20},
+	{"zig", "main.zig", 20 << 10, 2 << 20},
 }
 
-// load builds the module in a folder, holds its source and itself to the
-// sizes, and loads it.
-func load(t *testing.T, dir, source string, size int, memory int64) *wasmhost.Module {
+// build builds the module in a folder and holds its source and itself to the
+// sizes.
+func build(t *testing.T, dir, source string, size int) []byte {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "step.wasm")
 	err := toolchain.Build(t.Context(), toolchain.Options{Dir: dir, Out: out})
@@ -55,7 +57,13 @@ func load(t *testing.T, dir, source string, size int, memory int64) *wasmhost.Mo
 	if lines > 40 || len(wasm) > size {
 		t.Errorf("%d lines and %d bytes, want at most 40 and %d", lines, len(wasm), size)
 	}
-	host, err := wasmhost.New(t.Context(), wasmhost.Config{})
+	return wasm
+}
+
+// load loads a module into a host of its own.
+func load(t *testing.T, wasm []byte, memory int64, engine wasmhost.Engine) *wasmhost.Module {
+	t.Helper()
+	host, err := wasmhost.New(t.Context(), wasmhost.Config{Engine: engine})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,17 +79,22 @@ func load(t *testing.T, dir, source string, size int, memory int64) *wasmhost.Mo
 	return m
 }
 
+// installing is the device on which an install step writes image.
+func installing(image *conformance.Blob) conformance.Setup {
+	return conformance.Setup{
+		Artifacts: map[string]*conformance.Blob{"image": image},
+		Targets:   map[string]conformance.Target{"out": {Type: device.Slots, Quota: image.Size()}},
+	}
+}
+
 // The install step ends with the artifact in the slot wherever it is killed,
 // and with what was there before if it is rolled back.
 func TestInstall(t *testing.T) {
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
-			m := load(t, "install-"+l.name, l.source, l.size, l.memory)
+			m := load(t, build(t, "install-"+l.name, l.source, l.size), l.memory, wasmhost.Compiler)
 			image := conformance.Noise(1<<20+777, 1)
-			setup := conformance.Setup{
-				Artifacts: map[string]*conformance.Blob{"image": image},
-				Targets:   map[string]conformance.Target{"out": {Type: device.Slots, Quota: image.Size()}},
-			}
+			setup := installing(image)
 			swept, err := conformance.KillSweep(t.Context(), m, setup)
 			if err != nil {
 				t.Fatal(err)
@@ -96,6 +109,38 @@ func TestInstall(t *testing.T) {
 			}
 			t.Logf("%d points, killed %d times", swept.Points, swept.Runs)
 			undone(t, m, setup)
+		})
+	}
+}
+
+// The same module with the same input takes the same fuel, each time and on
+// each engine.
+func TestFuel(t *testing.T) {
+	const times = 20
+	for _, l := range languages {
+		t.Run(l.name, func(t *testing.T) {
+			wasm := build(t, "install-"+l.name, l.source, l.size)
+			first := int64(0)
+			for name, engine := range map[string]wasmhost.Engine{"compiled": wasmhost.Compiler, "interpreted": wasmhost.Interpreter} {
+				m := load(t, wasm, l.memory, engine)
+				for i := range times {
+					rig, err := conformance.New(t.Context(), installing(conformance.Noise(100_001, 1)))
+					if err != nil {
+						t.Fatal(err)
+					}
+					got, err := rig.Run(t.Context(), m, abi.Install)
+					if err != nil || !got.Well() {
+						t.Fatalf("%s: %s, error %v", name, got.Reason(), err)
+					}
+					if first == 0 {
+						first = got.Usage.Fuel
+					}
+					if got.Usage.Fuel != first {
+						t.Fatalf("%s, run %d: %d fuel, want %d as in the first run", name, i+1, got.Usage.Fuel, first)
+					}
+				}
+			}
+			t.Logf("%d fuel in each of %d runs compiled and %d interpreted", first, times, times)
 		})
 	}
 }
@@ -133,7 +178,7 @@ func undone(t *testing.T, m *wasmhost.Module, setup conformance.Setup) {
 func TestCompat(t *testing.T) {
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
-			m := load(t, "compat-"+l.name, l.source, l.size, l.memory)
+			m := load(t, build(t, "compat-"+l.name, l.source, l.size), l.memory, wasmhost.Compiler)
 			for _, tt := range []struct {
 				name, settings, model string
 				want                  abi.Class
