@@ -151,7 +151,11 @@ func (s *Install) Stored(ctx context.Context, t *engine.Task) (bool, error) {
 // Probe finds out whether every target was committed before the power went. A
 // stamp that was there before the step began is an earlier step's of this run.
 func (s *Install) Probe(ctx context.Context, t *engine.Task) (engine.Found, error) {
-	for _, ref := range s.Touches() {
+	touched := s.Touches()
+	if len(touched) == 0 { // a module's work that no target of the device tells of
+		return engine.Partial, nil
+	}
+	for _, ref := range touched {
 		was := t.Targets[ref]
 		now, err := client(t).Resolve(ctx, was.Ref)
 		if err != nil {

@@ -301,7 +301,10 @@ func (s *Install) Undo(ctx context.Context, t *engine.Task) error {
 		return err
 	}
 	g.Sources, g.Cancelled = nil, nil
-	_, err = m.Call(ctx, abi.Rollback, g)
+	res, err := m.Call(ctx, abi.Rollback, g)
+	if err == nil && res.Class == abi.RetryLater {
+		err = errors.New("the module asks for its rollback to be called later: " + res.Report.Details)
+	}
 	return err
 }
 

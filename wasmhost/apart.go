@@ -190,7 +190,7 @@ func (s *apartServer) ended(ctx context.Context, e apartEnd) error {
 func (m *Module) named(stack string) string {
 	var b strings.Builder
 	for line := range strings.Lines(stack) {
-		b.WriteString(m.frame("."+clean([]byte(strings.TrimSpace(line)))) + "\n")
+		b.WriteString(oneLine(m.frame("."+strings.TrimSpace(line)), maxFrame) + "\n")
 	}
 	return b.String()
 }

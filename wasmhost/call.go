@@ -255,6 +255,9 @@ func (c *call) guest(ctx context.Context) (class abi.Class, err error) {
 	if err != nil || c.failed != nil || ctx.Err() != nil {
 		return 0, c.ended(ctx, err)
 	}
+	if c.tank.overdrawn() {
+		return 0, c.fault(Fuel, c.tank.spent(), nil)
+	}
 	return abi.Class(api.DecodeI32(out[0])), nil
 }
 

@@ -121,16 +121,19 @@ func (c *call) save(ctx context.Context) error {
 }
 
 // fit forgets closed entries of directories, oldest first, until the
-// checkpoint is small enough. A later call then writes those anew.
+// checkpoint is small enough. A later call then writes those anew. A module may
+// have closed tens of thousands of them, so that each is measured once.
 func (c *call) fit() error {
-	for c.point.encoded() > checkpointSize {
-		i := slices.IndexFunc(c.point.Files, func(f FileMark) bool {
-			return strings.Contains(f.Name, "/") && c.targets[key(f.Name, abi.ModeWrite)] == nil
-		})
-		if i < 0 {
-			return fmt.Errorf("the checkpoint has %d bytes, at most %d", c.point.encoded(), checkpointSize)
+	over := c.point.encoded() - checkpointSize
+	c.point.Files = slices.DeleteFunc(c.point.Files, func(f FileMark) bool {
+		if over <= 0 || !strings.Contains(f.Name, "/") || c.targets[key(f.Name, abi.ModeWrite)] != nil {
+			return false
 		}
-		c.point.Files = slices.Delete(c.point.Files, i, i+1)
+		over -= f.encoded() + 1 // with its comma
+		return true
+	})
+	if over > 0 {
+		return fmt.Errorf("the checkpoint has %d bytes, at most %d", checkpointSize+over, checkpointSize)
 	}
 	return nil
 }

@@ -59,8 +59,9 @@ type Error struct {
 	Usage  Usage  // of the phase up to then
 }
 
-// Error is one line: module, phase, code, detail, cause and the fuel that
-// the phase had used. The guest's stack is apart.
+// Error is one line of printable text, of little more than 2 KiB whatever the
+// module says of itself: module, phase, code, detail, cause and the fuel that the
+// phase had used. The guest's stack is apart.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("module")
@@ -77,10 +78,22 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)
 	}
+	text := oneLine(b.String(), maxText)
 	if e.Usage.Fuel > 0 {
-		fmt.Fprintf(&b, " (after %d fuel)", e.Usage.Fuel)
+		text += fmt.Sprintf(" (after %d fuel)", e.Usage.Fuel)
 	}
-	return strings.ReplaceAll(b.String(), "\n", " ")
+	return text
+}
+
+// maxText is how many bytes of an error are shown.
+const maxText = 2 << 10
+
+// oneLine is text as one line that a terminal prints as it stands, cut to n bytes.
+func oneLine(text string, n int) string {
+	if len(text) > n {
+		return clean([]byte(text[:n])) + "…"
+	}
+	return clean([]byte(text))
 }
 
 // Is reports whether target is the error's code.

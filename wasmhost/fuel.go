@@ -43,6 +43,12 @@ func (t *tank) used() int64 {
 	return min(t.given-int64(t.fuel.Get()), t.limit)
 }
 
+// overdrawn reports whether more is used than the limit. Between two looks the
+// code may take more than there is, and return before the next.
+func (t *tank) overdrawn() bool { return t.given-int64(t.fuel.Get()) > t.limit }
+
+func (t *tank) spent() string { return fmt.Sprintf("all %d of the phase are used", t.limit) }
+
 // connect finds the instance's tanks.
 func (t *tank) connect(instance api.Module) error {
 	var ok [2]bool
@@ -72,7 +78,7 @@ func (c *call) refill(ctx context.Context) {
 	c.check(ctx)
 	room := t.limit - t.given
 	if -left > room {
-		c.stop(Fuel, fmt.Sprintf("all %d of the phase are used", t.limit), nil)
+		c.stop(Fuel, t.spent(), nil)
 	}
 	more := min(max(-left, slice), room)
 	t.given += more

@@ -36,10 +36,14 @@ func TestFuelIsTheLimit(t *testing.T) {
 			if err != nil || again.Usage.Fuel != used {
 				t.Errorf("with what it uses: %d of %d, error %v", again.Usage.Fuel, used, err)
 			}
-			_, err = try(t, a, abi.Install, Limits{Fuel: used - 1}, newBench(nil, device.Slots).grants)
-			var own *Error
-			if !errors.Is(err, Fuel) || !errors.As(err, &own) || own.Usage.Fuel != used-1 || own.Stack == "" {
-				t.Errorf("with one less: %v; want fuel, all of it used and a stack", err)
+			for _, limit := range []int64{used - 1, used / 2} {
+				_, err = try(t, a, abi.Install, Limits{Fuel: limit}, newBench(nil, device.Slots).grants)
+				var own *Error
+				if !errors.Is(err, Fuel) || !errors.As(err, &own) || own.Usage.Fuel != limit {
+					t.Errorf("with %d of %d: %v; want fuel, all of it used", limit, used, err)
+				} else if limit == used/2 && own.Stack == "" {
+					t.Errorf("with %d of %d: want the stack", limit, used)
+				}
 			}
 		})
 	}

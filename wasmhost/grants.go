@@ -171,10 +171,15 @@ type Unpack struct {
 const checkpointSize = 48<<10 - 1
 
 // encoded gives the size of c as JSON.
-func (c *Checkpoint) encoded() int {
-	text, err := json.Marshal(c)
+func (c *Checkpoint) encoded() int { return encoded(c) }
+
+// encoded gives the size of f as JSON.
+func (f *FileMark) encoded() int { return encoded(f) }
+
+func encoded(v any) int {
+	text, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // it holds nothing that JSON cannot write
+		panic(err) // a checkpoint holds nothing that JSON cannot write
 	}
 	return len(text)
 }

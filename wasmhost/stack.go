@@ -10,7 +10,7 @@ import (
 
 // stack is the guest's part of wazero's message: a line a function, the
 // innermost first, under the names and numbers of the module as its vendor
-// made it.
+// made it. What a name has beyond maxFrame bytes is left out.
 func (m *Module) stack(err error) string {
 	if err == nil {
 		return ""
@@ -23,11 +23,13 @@ func (m *Module) stack(err error) string {
 			break // what follows is the host's
 		}
 		if !strings.HasPrefix(line, meter.Module+".") {
-			b.WriteString(m.frame(line) + "\n")
+			b.WriteString(oneLine(m.frame(line), maxFrame) + "\n")
 		}
 	}
 	return b.String()
 }
+
+const maxFrame = 1 << 10
 
 // frame gives a function without a name the one of its export, or its number
 // in the original module.
