@@ -186,6 +186,8 @@ func (r *arriving) Read(b []byte) (int, error) {
 			a.reply <- given{n: n, err: err}
 		case g := <-r.f.gives:
 			return g.n, g.err
+		case <-r.in.ctx.Done(): // the decoder may have gone already
+			return 0, context.Cause(r.in.ctx)
 		}
 	}
 }
