@@ -29,6 +29,12 @@
 // The reported softwareURL repeats the desired one, query included, because the
 // delta would not go away otherwise. So it stands in [Dialect.Save] too.
 //
+// With [Config.Shadow] the shadow is one of the service's own, classic or named, below
+// $aws/things/{device}/shadow. The device asks for the whole document on each
+// connect, on …/get, and finds what it missed in …/get/accepted, where nothing is
+// left out. There must be no shadow yet: …/get/rejected with 404 is not an error. The
+// service's documents have at most 8 KB, so that addresses should be short.
+//
 // What is malformed, too large, retained, meant for another device or older
 // than what was seen is refused with one log line and changes nothing.
 package awsiot
@@ -66,6 +72,7 @@ const (
 	timerAgain
 	timerProgress
 	firstToken // of commands and publishes
+	timerGet   = 1 << 32
 )
 
 // Dialect is the dialect of one device. It must not be shared.
@@ -84,6 +91,7 @@ type Dialect struct {
 	heard     bool   // the cloud has answered anything since the connect
 	queue     []*job // reports to send; the first is under way
 	waiting   bool   // for the answer to the first, or for its next attempt
+	gets      int    // attempts to get the document of a Shadow, 0 if it is here
 	published uint64 // token of the last publish of the first, if it counts
 
 	progress progress
@@ -144,6 +152,14 @@ func (d *Dialect) connect(in control.In, emit func(control.Out)) {
 	for _, answer := range []string{"/delta", "/accepted", "/rejected"} {
 		emit(control.Out{Kind: control.OutSubscribe, Topic: d.topic + answer, QoS: 1})
 	}
+	if d.c.Shadow != "" {
+		for _, answer := range []string{"/accepted", "/rejected"} {
+			emit(control.Out{Kind: control.OutSubscribe, Topic: d.getTopic() + answer, QoS: 1})
+		}
+		d.send(emit)
+		d.get(emit)
+		return
+	}
 	if len(d.queue) > 0 {
 		d.send(emit)
 	} else {
@@ -154,7 +170,7 @@ func (d *Dialect) connect(in control.In, emit func(control.Out)) {
 // lose forgets what belongs to a connection. Messages that were not
 // acknowledged come again on the next.
 func (d *Dialect) lose() {
-	d.connected, d.heard, d.waiting, d.published = false, false, false, 0
+	d.connected, d.heard, d.waiting, d.published, d.gets = false, false, false, 0, 0
 	for _, j := range d.jobs {
 		j.message = 0
 	}
@@ -180,6 +196,10 @@ func (d *Dialect) tick(in control.In, emit func(control.Out)) {
 		}
 		d.ask = false
 		d.begin(emit)
+	case timerGet:
+		if d.gets > 0 && d.connected {
+			d.get(emit)
+		}
 	case timerProgress:
 		d.progress.timer = false
 		d.sendProgress(in.Now, emit)

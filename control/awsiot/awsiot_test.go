@@ -38,6 +38,11 @@ func TestBadConfigIsRefused(t *testing.T) {
 		c    awsiot.Config
 	}{
 		{"no device", awsiot.Config{}},
+		{"shadow and topic", awsiot.Config{Device: "gw-1", Shadow: "classic", Topic: "fleet/{device}/up"}},
+		{"shadow of no name", awsiot.Config{Device: "gw-1", Shadow: "name/"}},
+		{"wildcard in the shadow", awsiot.Config{Device: "gw-1", Shadow: "name/+"}},
+		{"shadow as text", awsiot.Config{Device: "gw-1", Shadow: "classic", Text: true}},
+		{"shadow of what is no thing", awsiot.Config{Device: "gw.1", Shadow: "classic"}},
 		{"wildcard in the device", awsiot.Config{Device: "+"}},
 		{"long device", awsiot.Config{Device: strings.Repeat("x", 129)}},
 		{"topic of all devices", awsiot.Config{Device: "gw-1", Topic: "state/update"}},

@@ -34,6 +34,10 @@ type Config struct {
 	// is "state/{device}/update"; a named thing's own shadow is
 	// "$aws/things/{device}/shadow/update".
 	Topic string
+	// Shadow, if given, is a shadow of the service itself instead of a Topic:
+	// "classic", or "name/NAME" for a named one. The device then asks for the
+	// whole document on each connect, rather than say what it reported last.
+	Shadow string
 	// Delivery says when a report counts as delivered. The default is [OnAccepted].
 	Delivery Delivery
 	// Text sends the result as the line "jobID:j-17 SUCCESS" or
@@ -44,21 +48,21 @@ type Config struct {
 	// once in this time. Each such report makes the cloud repeat the delta.
 	Progress time.Duration
 	// Quiet keeps the device from saying on connect what it reported last. A delta that
-	// was lost while the device was away is then not noticed.
+	// was lost while the device was away is then not noticed, unless there is a Shadow.
 	Quiet bool
 }
 
 // Settings reads a Config from words, as an agent file has them: device,
-// topic, delivery (accepted, published), format (json, text), progress (a
-// duration such as 10s) and quiet (true, false). Errors wrap [ErrConfig] and
+// topic, shadow (classic, name/NAME), delivery (accepted, published), format
+// (json, text), progress (a duration such as 10s) and quiet (true, false). Errors wrap [ErrConfig] and
 // name all that is wrong.
 func Settings(words map[string]string) (Config, error) {
-	c := Config{Device: words["device"], Topic: words["topic"], Delivery: Delivery(words["delivery"])}
+	c := Config{Device: words["device"], Topic: words["topic"], Shadow: words["shadow"], Delivery: Delivery(words["delivery"])}
 	var wrong []error
 	for _, key := range slices.Sorted(maps.Keys(words)) {
 		value, err := words[key], error(nil)
 		switch key {
-		case "device", "topic", "delivery":
+		case "device", "topic", "shadow", "delivery":
 		case "format":
 			if c.Text = value == "text"; value != "text" && value != "json" {
 				err = fmt.Errorf("want json or text")
@@ -70,7 +74,7 @@ func Settings(words map[string]string) (Config, error) {
 				err = errors.New("want true or false")
 			}
 		default:
-			err = errors.New("unknown (have delivery, device, format, progress, quiet, topic)")
+			err = errors.New("unknown (have delivery, device, format, progress, quiet, shadow, topic)")
 		}
 		if err != nil {
 			wrong = append(wrong, fmt.Errorf("%w: %s %q: %w", ErrConfig, key, value, err))
@@ -94,6 +98,7 @@ func (c Config) check() error {
 	case c.Topic != "" && !strings.Contains(c.Topic, "{device}"):
 		add("topic %.140q: want {device} in it, so that no two devices share a shadow", c.Topic)
 	}
+	c.checkShadow(add)
 	switch c.Delivery {
 	case "", OnAccepted, OnPublished:
 	default:
@@ -105,9 +110,37 @@ func (c Config) check() error {
 	return errors.Join(wrong...)
 }
 
+// checkShadow holds a shadow of the service to the service's own rules.
+func (c Config) checkShadow(add func(format string, args ...any)) {
+	if c.Shadow == "" {
+		return
+	}
+	name, named := strings.CutPrefix(c.Shadow, "name/")
+	plain := func(r rune) bool {
+		return r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(":_-", r))
+	}
+	strange := func(s string) bool { return strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) }
+	if c.Shadow != "classic" && (!named || name == "" || len(name) > 64 || strange(name)) {
+		add("shadow %.140q: want classic, or name/ and 1 to 64 letters, digits and :_-", c.Shadow)
+	}
+	switch {
+	case strange(c.Device):
+		add("device %.140q: a thing's name has letters, digits and :_- only", c.Device)
+	case c.Topic != "":
+		add("topic %.140q: shadow %.140q has topics of its own", c.Topic, c.Shadow)
+	case c.Text:
+		add("format text: a shadow of the service takes json only")
+	}
+}
+
 func (c Config) topic() string {
 	t := c.Topic
-	if t == "" {
+	switch {
+	case c.Shadow == "classic":
+		t = "$aws/things/{device}/shadow/update"
+	case c.Shadow != "":
+		t = "$aws/things/{device}/shadow/" + c.Shadow + "/update"
+	case t == "":
 		t = "state/{device}/update"
 	}
 	return strings.ReplaceAll(t, "{device}", c.Device)

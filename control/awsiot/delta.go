@@ -25,13 +25,19 @@ func (d *Dialect) message(in control.In, emit func(control.Out)) {
 // read says whether the message is to be acknowledged later.
 func (d *Dialect) read(in control.In, emit func(control.Out)) (held bool, err error) {
 	what, ours := strings.CutPrefix(in.Topic, d.topic)
+	got := d.c.Shadow != "" && (in.Topic == d.getTopic()+"/accepted" || in.Topic == d.getTopic()+"/rejected")
 	switch {
+	case got:
 	case !ours || what != "/delta" && what != "/accepted" && what != "/rejected":
 		return false, fmt.Errorf("%w: not a topic of device %s", ErrMessage, d.c.Device)
+	}
+	switch {
 	case in.Retained:
 		return false, fmt.Errorf("%w: retained, so it may be old", ErrMessage)
 	case len(in.Payload) > maxPayload:
 		return false, fmt.Errorf("%w: %d bytes, the limit is %d", ErrMessage, len(in.Payload), maxPayload)
+	case got:
+		return d.got(in, strings.HasSuffix(in.Topic, "/accepted"), emit)
 	}
 	if what != "/delta" {
 		a, err := readAnswer(in.Payload)
@@ -64,6 +70,11 @@ func (d *Dialect) desire(in control.In, asks delta, emit func(control.Out)) (hel
 	if err != nil {
 		return false, err
 	}
+	return d.take(in, asks, id, url, emit)
+}
+
+// take takes the job of which nothing is left out.
+func (d *Dialect) take(in control.In, asks delta, id, url string, emit func(control.Out)) (held bool, err error) {
 	j := d.find(id)
 	if j == nil {
 		if d.open() >= maxOpen || d.untold() >= maxUntold { // it is not acknowledged, and comes again with the next connection

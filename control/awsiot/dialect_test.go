@@ -24,6 +24,11 @@ func made(t testing.TB) controltest.New {
 
 func TestConversations(t *testing.T) { controltest.Run(t, made(t), "testdata") }
 
+func FuzzShadow(f *testing.F) {
+	config := map[string]string{"device": "gw-1", "shadow": "classic"}
+	controltest.Fuzz(f, made(f), config, "testdata")
+}
+
 func FuzzConversation(f *testing.F) {
 	config := map[string]string{"device": "gw-1", "progress": "2s"}
 	controltest.Fuzz(f, made(f), config, "testdata")

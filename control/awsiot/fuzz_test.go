@@ -37,6 +37,13 @@ func FuzzDecode(f *testing.F) {
 		if err == nil {
 			checkDelta(t, d)
 		}
+		d, _, err = readDocument(payload)
+		if err != nil && (!errors.Is(err, ErrMessage) || len(err.Error()) > 300) {
+			t.Fatalf("error without the sentinel, or too long: %v", err)
+		}
+		if err == nil {
+			checkDelta(t, d)
+		}
 		if _, err := readAnswer(payload); err != nil && !errors.Is(err, ErrMessage) {
 			t.Fatalf("error without the sentinel: %v", err)
 		}

@@ -236,6 +236,10 @@ const helloToken = "hello"
 // one was missed. A device that reported nothing, or lost what it knew, clears
 // what the cloud has, so that the delta is whole.
 func (d *Dialect) announce(emit func(control.Out)) {
+	if d.c.Shadow != "" {
+		d.get(emit)
+		return
+	}
 	if d.c.Quiet || d.c.Text {
 		return
 	}
