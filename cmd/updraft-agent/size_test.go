@@ -32,10 +32,16 @@ func TestTheAgentIsSmall(t *testing.T) {
 		t.Skip("the figures are of linux/amd64")
 	}
 	program := filepath.Join(t.TempDir(), "updraft-agent")
-	build := exec.Command("go", "build", "-trimpath", "-tags", "nethttpomithttp2", "-ldflags", "-s -w", "-o", program, ".")
+	build := exec.Command("go", "build", "-trimpath", "-tags", "nethttpomithttp2", "-ldflags", "-s -w -dumpdep", "-o", program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	out, err := build.CombinedOutput()
+	if err != nil {
+		t.Fatalf("build: %v\n%s", err, out[max(0, len(out)-10_000):])
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "<ReflectMethod>") {
+			t.Errorf("a look-up of methods by name has the linker keep all of them: %s", line)
+		}
 	}
 	info, err := os.Stat(program)
 	if err != nil {

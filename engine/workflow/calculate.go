@@ -5,10 +5,8 @@ import (
 	"fmt"
 )
 
-// calculate computes an operator of two numbers or two texts.
-//
-// The expression library has all of them for each pair of Go's twelve types of
-// numbers; there are two types here.
+// calculate computes an operator of two numbers or two texts. It panics if the
+// operator has no result for them.
 func calculate(operator string, a, b any) any {
 	if x, ok := a.(string); ok {
 		if y, ok := b.(string); ok {

@@ -3,30 +3,10 @@ package workflow
 import (
 	"fmt"
 	"math"
-	"reflect"
-
-	"github.com/expr-lang/expr/ast"
-	"github.com/expr-lang/expr/types"
 
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/document"
 )
-
-const (
-	maxLength = 1000 // bytes of an expression
-	maxNodes  = 200  // operators, names and constants of an expression
-)
-
-// Functions are those of the expression library whose results are no larger
-// than what they are given, and that depend on nothing else.
-var Functions = []string{
-	"abs", "ceil", "first", "float", "floor", "hasPrefix", "hasSuffix", "indexOf", "int", "last",
-	"lastIndexOf", "len", "lower", "max", "min", "round", "split", "string", "trim", "trimPrefix",
-	"trimSuffix", "upper",
-}
-
-// operators that are not possible: a range is larger than what it is made of.
-var noOperators = []string{"..", "**", "^"}
 
 var allRoots = []string{"inputs", "facts", "release", "steps", "run"}
 
@@ -36,48 +16,16 @@ var (
 	runFields     = map[string]engine.Type{"id": engine.String}
 )
 
-// exprTypes are the types of names for the expression library; "" is an
-// input or output whose declaration is wrong.
-var exprTypes = map[engine.Type]types.Type{"": types.Any, engine.String: types.String, engine.Int: types.Int, engine.Bool: types.Bool}
-
-// kindOf is the type of an expression.
-type kindOf uint8
-
-const (
-	open kindOf = iota // known only when it is evaluated
-	text
-	whole
-	fraction
-	truth
-	list
-)
-
-func (k kindOf) String() string {
-	return [...]string{"a value", "text", "a whole number", "a number with a fraction", "true or false", "a list"}[k]
-}
-
-func kindOfType(t reflect.Type) kindOf {
-	switch t.Kind() {
-	case reflect.String:
-		return text
-	case reflect.Int:
-		return whole
-	case reflect.Float64:
-		return fraction
-	case reflect.Bool:
-		return truth
-	case reflect.Slice, reflect.Array:
-		return list
-	}
-	return open
-}
+// exprTypes are the types of names; "" is an input or output whose declaration
+// is wrong.
+var exprTypes = map[engine.Type]valueType{"": {}, engine.String: textType, engine.Int: wholeType, engine.Bool: truthType}
 
 // expression is what stands between ${{ and }}, compiled. It may be shared.
 type expression struct {
 	piece  piece
 	refs   []ref
-	direct bool     // it is its one ref and nothing else
-	tree   ast.Node // checked, and from then on only read
+	direct bool  // it is its one ref and nothing else
+	tree   *node // checked, and from then on only read
 	kind   kindOf
 }
 
@@ -130,8 +78,8 @@ func (e *expression) value(n *document.Node, scope *engine.Scope) (any, *documen
 	case (err != nil || v == nil) && missing != "":
 		return fail(0, len(e.piece.text), missing+" has no value yet; a ?? b gives b in place of it")
 	case err != nil:
-		p := e.problem(n, document.Evaluation, err)
-		return nil, &p
+		at, width := e.piece.part(err.at)
+		return fail(at, width, err.text)
 	case v == nil:
 		return fail(0, len(e.piece.text), "the expression gives nothing")
 	}
