@@ -18,7 +18,9 @@ const features = api.CoreFeaturesV1 | api.CoreFeatureMutableGlobal | api.CoreFea
 
 // compileWall ends a compilation on a machine that is much slower, or busier,
 // than those that the budgets of package meter were measured on: they, not
-// this, bound what compiling may cost. It is looked at between two functions.
+// this, bound what compiling may cost. It and a cancel are looked at between
+// two functions, of which each takes less than a second: one that has begun
+// cannot be interrupted.
 const compileWall = 2 * time.Minute
 
 // errCompile is the cause of a compilation that took too long.

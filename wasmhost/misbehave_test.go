@@ -10,6 +10,9 @@ import (
 // misbehave is a process that was started as a module's and, where the guest
 // would begin, does something else.
 func misbehave(does string) error {
+	if does == compilesAlone {
+		return compileAlone(os.Stdin, os.Stdout)
+	}
 	p := &apartProcess{r: os.Stdin, w: os.Stdout}
 	if err := p.begin(); err != nil {
 		return err

@@ -46,7 +46,7 @@ func hostileCases() []hostile {
 		{"compressed bombs, too large a module", ends{wasmhost.InvalidModule, wasmhost.GuestFailed}, bombs, nil},
 		{"floods of log, progress and key-values", ends{wasmhost.Fuel, wasmhost.GuestTrap, wasmhost.GuestFailed}, floods, nil},
 		{"spinning on the clock", ends{wasmhost.Fuel, wasmhost.Wall}, spinning, nil},
-		{"bombs of names and custom sections", ends{wasmhost.InvalidModule, wasmhost.GuestTrap, wasmhost.ABI, wasmhost.Denied}, nameBombs, nil},
+		{"bombs of names and custom sections", ends{wasmhost.InvalidModule, wasmhost.GuestTrap, wasmhost.ABI, wasmhost.Denied, wasmhost.Depth}, nameBombs, nil},
 		{"guessed, stale and foreign handles", ends{wasmhost.GuestTrap}, badHandles, nil},
 		{"a journal of another module", ends{wasmhost.ABI}, nil, foreignJournal},
 		{"a changed cache file", nil, nil, changedCache},
@@ -209,11 +209,14 @@ func recursion() []trial {
 	}
 	spread := newStep()
 	spread.Func("I:", nil, wide, asm.Get(0), asm.Call(0), asm.Code(strings.Repeat("\x1a", 1000)))
+	copies := newStep()
+	copies.Func("I:", nil, asm.Code(strings.Repeat("\x20\x00", 50_000)), asm.Get(0), asm.Call(0), asm.Code(strings.Repeat("\x1a", 50_000)))
 	return []trial{
 		{name: "of a small function", wasm: deep, want: wasmhost.Depth},
 		{name: "of one with 1,900 locals", wasm: self([]asm.Locals{{Count: 1900, Type: 'I'}}), want: wasmhost.Depth},
 		{name: "of one with 1,900 vectors", wasm: self([]asm.Locals{{Count: 1900, Type: 'v'}}), want: wasmhost.Depth},
 		{name: "of one with 1,000 values on the stack", wasm: spread.doing(1, asm.I64(1), asm.Call(0)), limits: wasmhost.Limits{Fuel: 20_000_000}, want: wasmhost.Depth},
+		{name: "of one with 50,000 copies of a local on the stack", wasm: copies.doing(1, asm.I64(1), asm.Call(0)), limits: wasmhost.Limits{Fuel: 200_000_000}, want: wasmhost.Depth},
 		{name: "through a table", wasm: table.doing(1, asm.Call(f)), want: wasmhost.Depth},
 		{name: "of the phase", wasm: newStep().doing(1, drop(asm.Get(0), asm.Call(0))), want: wasmhost.Depth},
 		{name: "of two functions", wasm: mutual.doing(1, asm.Call(0)), want: wasmhost.Depth},

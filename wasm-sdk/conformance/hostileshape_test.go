@@ -159,12 +159,22 @@ func nameBombs() []trial {
 		trial{name: "a manifest of 60,000 brackets", wasm: nested.Bytes(), want: wasmhost.InvalidModule},
 		trial{name: "an import that clears a terminal", wasm: with(func(g *guest) { g.Import(abi.Module, "\x1b[2J\r\n", ":") }), want: wasmhost.Denied},
 	)
-	// A section of names that promises four billion of them is not needed to run the module.
-	names := asm.Module{}
-	names.Custom("name", []byte{1, 5, 0xff, 0xff, 0xff, 0xff, 0x0f})
-	g := newStep()
-	wasm := append(g.doing(1, asm.Op(asm.Unreachable)), names.Bytes()[8:]...)
-	return append(list, trial{name: "four billion names that are not there", wasm: wasm, want: wasmhost.GuestTrap})
+	// Sections of names that promise four billion of them, and that have one of
+	// a million bytes, are not needed to run the module.
+	lying := newStep().doing(1, asm.Op(asm.Unreachable))
+	deep := newStep()
+	wasm := deep.doing(1, asm.Call(deep.Func(":", nil, asm.Call(0))))
+	return append(list,
+		trial{name: "four billion names that are not there", wasm: withNames(lying, []byte{0xff, 0xff, 0xff, 0xff, 0x0f}), want: wasmhost.GuestTrap},
+		trial{name: "a function's name of a million bytes on each frame", want: wasmhost.Depth,
+			wasm: withNames(wasm, append([]byte{1, 0}, asm.Name(strings.Repeat("\x1b", 1_000_000))...))})
+}
+
+// withNames adds a section of names whose functions' part is as given.
+func withNames(wasm, functions []byte) []byte {
+	var names asm.Module
+	names.Custom("name", append(append([]byte{1}, asm.Uint(uint64(len(functions)))...), functions...))
+	return append(wasm, names.Bytes()[8:]...)
 }
 
 // packedZeros is n MiB of zeros as gzip has them, in about a thousandth of that.

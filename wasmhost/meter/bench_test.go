@@ -60,7 +60,8 @@ func benchGuest(b *testing.B) []byte {
 	return built(b)
 }
 
-// BenchmarkRewrite compares the pass with the compilation that follows it.
+// BenchmarkRewrite compares the pass with the compilation that follows it, the
+// least of some of each.
 func BenchmarkRewrite(b *testing.B) {
 	wasm := benchGuest(b)
 	var pass, compile time.Duration
@@ -71,11 +72,16 @@ func BenchmarkRewrite(b *testing.B) {
 		if d := time.Since(begin); pass == 0 || d < pass {
 			pass = d
 		}
-		if compile == 0 {
-			compile = compiled(b, p.Wasm)
-			b.ReportMetric(float64(compile)/float64(compiled(b, wasm)), "metered/plain-compile")
-			b.ReportMetric(float64(len(p.Wasm))/float64(len(wasm)), "metered/plain-size")
+		if compile > 0 {
+			continue
 		}
+		var plain time.Duration
+		compile, plain = compiled(b, p.Wasm), compiled(b, wasm)
+		for range 4 {
+			compile, plain = min(compile, compiled(b, p.Wasm)), min(plain, compiled(b, wasm))
+		}
+		b.ReportMetric(float64(compile)/float64(plain), "metered/plain-compile")
+		b.ReportMetric(float64(len(p.Wasm))/float64(len(wasm)), "metered/plain-size")
 	}
 	b.ReportMetric(100*float64(pass)/float64(compile), "%compile")
 	b.ReportMetric(float64(pass.Microseconds())/1000, "pass-ms")

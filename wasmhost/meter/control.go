@@ -50,6 +50,7 @@ func (s *scan) split() {
 	if s.open {
 		s.close()
 		s.start(s.last())
+		s.follow(s.place)
 	}
 }
 
@@ -69,8 +70,7 @@ func (s *scan) target(label uint32) {
 		to := len(s.constructs) - 1 - int(label)
 		s.constructs[to].joined = true
 		s.escape(to)
-		s.joins++
-		s.work += s.live()
+		s.arrive(&s.constructs[to])
 	}
 }
 
@@ -92,7 +92,7 @@ func (s *scan) table() {
 			return
 		}
 	}
-	s.work += 2 * int64(n)
+	s.work += effortTarget * int64(n)
 	s.leave()
 }
 
@@ -117,7 +117,8 @@ func (s *scan) called(typ uint32) {
 	s.pay(priceCall)
 	s.stack(t.params, t.results)
 	s.values += int64(t.results)
-	s.work += int64(t.params) + s.info.Globals/8
+	s.work += int64(t.params) + passed(t.params) + s.info.Globals // which are read again behind it
+	s.steps += s.known
 }
 
 // begin opens a block, loop or if.
@@ -136,6 +137,7 @@ func (s *scan) begin(op byte, at int) {
 		return
 	}
 	c.out, c.sets = len(s.constructs), s.sets
+	c.from, c.met = s.place, nowhere
 	s.constructs = append(s.constructs, c)
 	if op == opLoop {
 		s.f.Loops++
@@ -145,12 +147,18 @@ func (s *scan) begin(op byte, at int) {
 	}
 	s.close()
 	s.start(c.segment)
-	if op == opLoop {
+	if op == opIf {
+		s.follow(s.place)
+	} else {
+		top := &s.constructs[len(s.constructs)-1]
+		for range 3 { // the header, and what the metering puts around it
+			s.arrive(top)
+			s.merge(top)
+		}
 		g := &s.segments[s.last()]
 		g.own, g.loop = true, len(s.loops)
 		s.nested++
 		s.work += s.live() * s.nested
-		s.joins++
 		s.inner = len(s.loops)
 		s.loops = append(s.loops, loop{at: at})
 		s.constructs[len(s.constructs)-1].loop = s.inner
@@ -187,11 +195,15 @@ func (s *scan) otherwise(at int) {
 		return
 	}
 	c.op = opElse
-	c.joined = c.joined || s.open
+	if s.open {
+		c.joined = true
+		s.arrive(c)
+	}
 	s.close()
 	s.height = c.height
 	if c.open {
 		s.start(c.segment)
+		s.follow(c.from)
 	}
 }
 
@@ -199,17 +211,19 @@ func (s *scan) otherwise(at int) {
 func (s *scan) finished() {
 	c := s.constructs[len(s.constructs)-1]
 	if c.op == opLoop && c.open {
+		s.work += (c.arrivals + 1) * s.changed(&c)
 		s.loops[c.loop].inner = c.joined && s.inner == c.loop
 		s.edits = append(s.edits, bodyEdit{at: s.at, to: s.at, kind: turned, loop: c.loop})
 		s.inner = -1
 		s.nested--
 	}
 	// Where control joins, each local that was set may need a slot more.
-	s.values += int64(c.results + min(s.locals, s.sets-c.sets))
+	s.values += int64(c.results) + s.changed(&c)
 	joined := c.joined && c.op != opLoop // branches to a loop lead to its header
 	if c.op == opIf {
 		joined = joined || c.open // the condition may be false
 	}
+	s.behind(&c, joined)
 	split := joined || s.open && c.op != opBlock
 	if split {
 		s.close()
@@ -227,8 +241,6 @@ func (s *scan) finished() {
 	outer := &s.constructs[inner-1]
 	outer.out = min(outer.out, c.out)
 	if split {
-		s.joins++
-		s.work += s.live()
 		s.start(c.segment)
 		s.segments[s.last()].equal = c.out >= inner
 	}

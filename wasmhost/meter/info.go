@@ -16,7 +16,7 @@ type Info struct {
 	Code      int64 // bytes of all bodies
 	Data      int64 // bytes of all data segments
 	Custom    []Custom
-	// Complexity is the sum over all functions.
+	// Complexity is the sum over all functions, and what their types take.
 	Complexity int64
 }
 
@@ -64,8 +64,9 @@ type Function struct {
 	Entry, Largest int64
 	// Weight is what it takes from the tank of frames, 0 if it calls none.
 	Weight int64
-	// Complexity estimates the work of compiling it: instructions, and locals
-	// times the places where branches join.
+	// Complexity estimates what compiling it takes, in units of at most half
+	// a microsecond on a desk, 200 bytes while it is compiled, or 3 bytes of
+	// native code, whichever is most. Real code takes half of that.
 	Complexity int64
 }
 

@@ -39,7 +39,7 @@ func TestInfo(t *testing.T) {
 		Memory: Memory{Declared: true, Min: 2 * pageSize, Max: -1, Granted: 64 << 20},
 		Table:  7, Globals: 3, Segments: 3, Code: int64(len(body)+2) + int64(len(a.functions[1].code)+6), Data: 5,
 		Custom:     []Custom{{"name", int64(len(wasm)) - int64(len(names)) + 7, int64(len(names)) - 7}},
-		Complexity: got.Functions[0].Complexity + got.Functions[1].Complexity,
+		Complexity: entrance(2) + entrance(1) + entrance(0) + got.Functions[0].Complexity + got.Functions[1].Complexity,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("info =\n%+v, want\n%+v", got, want)

@@ -6,6 +6,7 @@ func (s *scan) instruction() {
 	op := s.byte("an instruction")
 	o := core[op]
 	s.f.Instructions++
+	s.instruct(op)
 	switch {
 	case s.err != nil:
 	case op == opMisc:
@@ -34,9 +35,11 @@ func (s *scan) immediate(o opcode, at int) {
 	switch o.immediate {
 	case localIndex:
 		s.index("local", s.locals)
+		s.steps += s.path
 		s.sets += int(o.pop)
 	case globalIndex:
 		s.index("global", int(s.info.Globals))
+		s.steps += s.path
 	case address, addressLane:
 		s.address(o, at)
 	case lane:
@@ -83,7 +86,9 @@ func (s *scan) address(o opcode, at int) {
 	if s.memories() == 0 {
 		s.fail(at, "an instruction for memory, but there is none")
 	}
-	s.work += 2 // a check, and a way out
+	s.work += effortAddress
+	s.steps += 2 * s.path
+	s.known++
 	from := s.at
 	if a := s.u32("an alignment"); a > uint32(o.limit) {
 		s.fail(from, "alignment %d, at most %d", a, o.limit)
@@ -122,6 +127,15 @@ func (s *scan) misc(at int) {
 		return
 	}
 	s.pay(1)
+	s.steps += 2 * s.path
+	switch {
+	case code == miscMemoryFill:
+		s.work += effortFill
+	case code >= miscMemoryInit:
+		s.work += effortBulk
+	default:
+		s.work += effortSaturate
+	}
 	switch code {
 	case miscMemoryInit, miscMemoryCopy, miscMemoryFill:
 		s.measure(at, helperBytes)

@@ -105,13 +105,13 @@ type Budget struct {
 	Table      int64 // entries; MaxTable
 	Globals    int64 // MaxGlobals
 	Exports    int64 // MaxExports
-	Segments   int64 // of data and of elements, each; 65,536, since Go writes tens of thousands
+	Segments   int64 // of data and of elements, each; 100,000, which is as many as Go writes
 	Locals     int64 // of one function, with its parameters; MaxLocals
 	Targets    int64 // of one br_table; MaxTargets
 	Body       int64 // bytes of one function; MaxBody
 	Custom     int64 // bytes of all custom sections but the manifest; MaxCustom
 	Name       int64 // bytes of the name of an import or export; MaxName
-	Complexity int64 // see [Function.Complexity], of all functions together
+	Complexity int64 // see [Info.Complexity]; 24 Mi, of which one function may take a 64th
 }
 
 // Program is a module that [Rewrite] accepted.

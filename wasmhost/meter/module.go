@@ -20,9 +20,10 @@ type module struct {
 	named    map[uint32]string // functions by their index in the original
 	indices  []edit            // function indices in exports and elements
 	tables   int
-	elements int // segments
-	data     int // segments
-	counted  int // what the data count section says, -1 without one
+	elements int   // segments
+	entries  int64 // of all of them
+	data     int   // segments
+	counted  int   // what the data count section says, -1 without one
 	pages    uint32
 }
 

@@ -1,5 +1,7 @@
 package meter
 
+import "strings"
+
 // Subsections of the section of names.
 const (
 	namesModule    = 0
@@ -37,9 +39,13 @@ func (m *module) readFunctionNames(r *reader) {
 		if r.err != nil {
 			return
 		}
-		m.named[index] = name
+		m.named[index] = strings.ToValidUTF8(name[:min(len(name), maxFunctionName)], "")
 	}
 }
+
+// maxFunctionName is how many bytes of a function's name are kept: a trap
+// writes a name for each frame of the stack.
+const maxFunctionName = 512
 
 // nameFunctions fills in the names once the functions are known.
 func (m *module) nameFunctions() {

@@ -215,8 +215,20 @@ func TestComplexity(t *testing.T) {
 	loops := bytes.Repeat([]byte{opLoop, noResult, 0x20, 0, opBrIf, 0, opEnd}, 5000)
 	nested := append(bytes.Repeat([]byte{opLoop, noResult}, 500), bytes.Repeat([]byte{0x20, 0, opBrIf, 0, opEnd}, 500)...)
 	many := asm{}
-	for range 20 {
-		many.functions = append(many.functions, function{"", ":", "i", bytes.Repeat([]byte{0x20, 0, 0x1a}, 30_000)})
+	for range 200 {
+		many.functions = append(many.functions, function{"", ":", "i", bytes.Repeat([]byte{0x20, 0, 0x1a}, 3000)})
+	}
+	types := asm{}
+	for range 100 {
+		types.functions = append(types.functions, function{"", strings.Repeat("i", 1900) + ":", "", nil})
+	}
+	// Each of these is accepted, and so are as many uses of a local alone.
+	branches := bytes.Repeat([]byte{0x20, 0, opBrIf, 0}, 1000)
+	loads := bytes.Repeat([]byte{0x20, 0, 0x28, 0, 0, 0x21, 0}, 4000)
+	for _, part := range [][]byte{branches, loads, bytes.Repeat([]byte{0x20, 0, 0x1a}, 50_000)} {
+		if _, err := Rewrite(one(part...).bytes(), Budget{}); err != nil {
+			t.Error(err)
+		}
 	}
 	for _, tt := range []struct {
 		name string
@@ -227,6 +239,9 @@ func TestComplexity(t *testing.T) {
 		{"loops in a row", one(loops...), 0, "compiling this function is too much work"},
 		{"loops in loops", asm{functions: []function{{"f", ":", strings.Repeat("i", 100), nested}}}, 0, "compiling this function is too much work"},
 		{"much code", many, 1 << 20, "compiling all functions up to here is too much work"},
+		{"many parameters", types, 1 << 20, "compiling all types up to here is too much work"},
+		{"uses far from a definition", one(append(branches, bytes.Repeat([]byte{0x20, 0, 0x1a}, 50_000)...)...), 0, "compiling this function is too much work"},
+		{"branches with many checked addresses", one(append(loads, branches...)...), 0, "compiling this function is too much work"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Rewrite(tt.a.bytes(), Budget{Complexity: tt.most})
@@ -234,6 +249,22 @@ func TestComplexity(t *testing.T) {
 				t.Errorf("error = %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// All segments together may have as many entries as a table.
+func TestElementsTogether(t *testing.T) {
+	segment := []byte{1, 0, 3, 0, 0, 0} // passive
+	wasm := func(segments ...[]byte) []byte {
+		return raw(sec(secType, []byte{0x60, 0, 0}), sec(secFunction, []byte{0}), sec(secTable, []byte{0x70, 0, 4}),
+			sec(secElement, segments...), sec(secCode, []byte{2, 0, opEnd}))
+	}
+	if _, err := Rewrite(wasm(segment), Budget{Table: 5}); err != nil {
+		t.Error(err)
+	}
+	_, err := Rewrite(wasm(segment, segment), Budget{Table: 5})
+	if err == nil || !strings.Contains(err.Error(), "3 elements, at most 2") {
+		t.Errorf("error = %v", err)
 	}
 }
 

@@ -29,10 +29,9 @@ type scan struct {
 	calls      bool   // of functions of its own
 	vectors    bool
 	height     int   // of the operand stack, as far as the code is valid
+	highest    int   // that the operand stack was
 	values     int64 // that a compiler may have to keep in the frame, besides locals
-	joins      int64 // places where branches split or join
-	nested     int64 // loops around here
-	work       int64 // of compiling, besides that for each instruction and for joins
+	effort           // of compiling the body
 	constructs []construct
 	segments   []segment
 	points     []point
@@ -47,15 +46,18 @@ type scan struct {
 // construct is a block, loop or if that is not closed yet; the first one is
 // the function itself.
 type construct struct {
-	op      byte // opElse once the else was seen
-	open    bool // it can be entered
-	joined  bool // a branch or the first arm of an if leads to its end
-	results int
-	height  int // of the stack where it begins
-	segment int // that it was entered from
-	loop    int // of a loop that can be entered
-	sets    int // how many locals were set before
-	out     int // the outermost construct that control may go to from inside
+	op       byte // opElse once the else was seen
+	open     bool // it can be entered
+	joined   bool // a branch or the first arm of an if leads to its end
+	results  int
+	height   int   // of the stack where it begins
+	segment  int   // that it was entered from
+	loop     int   // of a loop that can be entered
+	sets     int   // how many locals were set before
+	out      int   // the outermost construct that control may go to from inside
+	from     place // where it begins
+	met      place // the least of the places from which control goes to its end or header
+	arrivals int64 // how often it does
 }
 
 // segment is straight code between two places where branches split or join.
@@ -143,8 +145,8 @@ func (s *scan) reset(typ uint32) {
 	s.f.Type = s.info.Types[typ]
 	s.params, s.locals = s.types[typ].params, s.types[typ].params
 	s.calls, s.vectors = false, strings.Contains(s.f.Type, "v")
-	s.height, s.values = 0, 0
-	s.joins, s.nested, s.work = 0, 0, 0
+	s.height, s.highest, s.values = 0, 0, 0
+	s.effort = effort{}
 	s.constructs, s.segments = s.constructs[:0], s.segments[:0]
 	s.points, s.edits = s.points[:0], s.edits[:0]
 	s.sets, s.loops, s.inner = 0, s.loops[:0], -1
@@ -153,13 +155,13 @@ func (s *scan) reset(typ uint32) {
 // judge fills in what is known once the body is read.
 func (s *scan) judge() {
 	s.f.Calls = s.calls
-	s.f.Complexity = perFunction + s.f.Instructions + s.work + s.joins*s.joins/32
+	s.f.Complexity = s.complexity()
 	if s.calls {
 		slot := int64(8)
 		if s.vectors {
 			slot = 16
 		}
-		s.f.Weight = 1 + slot*(int64(s.locals)+s.values)/frameBytes
+		s.f.Weight = 1 + slot*(int64(s.locals)+max(s.values, int64(s.highest)))/frameBytes
 	}
 	if s.free() {
 		return
@@ -197,7 +199,7 @@ func (s *scan) declared() {
 
 // enter opens the function and its first segment.
 func (s *scan) enter() {
-	s.constructs = append(s.constructs, construct{op: opCall, open: true})
+	s.constructs = append(s.constructs, construct{op: opCall, open: true, met: nowhere})
 	s.segments = append(s.segments, segment{at: s.at, own: true, loop: -1, cost: int64(s.locals-s.params) / localsAFuel})
 	s.open = true
 }
@@ -231,6 +233,8 @@ func (s *scan) close() {
 			return
 		}
 	}
+	s.work += effortCharge
+	s.steps += 2 * s.path
 	g.point = len(s.points)
 	s.points = append(s.points, point{at: g.at, cost: g.cost, look: g.loop >= 0, loop: g.loop})
 }
@@ -246,14 +250,13 @@ func (s *scan) pay(price int64) {
 func (s *scan) stack(pop, push int) {
 	top := &s.constructs[len(s.constructs)-1]
 	s.height = max(s.height-pop, top.height) + push // lower only in dead or invalid code
+	s.highest = max(s.highest, s.height)
+	if push > 0 && s.locals+s.height > registers {
+		s.work += effortSpilled
+	}
 }
 
-// live is how many values code that branches here may have to carry along.
-func (s *scan) live() int64 { return int64(s.locals + s.height) }
-
 // frameBytes is what a function's frame may have for each unit of its weight.
-// Compilers keep a value that is needed after a call in a slot of its own.
+// Compilers keep a value that is needed after a call in a slot of its own; an
+// interpreter has its operand stack, copies of locals included.
 const frameBytes = 8 << 10
-
-// perFunction is the work of compiling an empty function.
-const perFunction = 32

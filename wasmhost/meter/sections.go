@@ -20,6 +20,10 @@ func (m *module) readTypes() {
 		if m.err != nil {
 			return
 		}
+		if m.info.Complexity += entrance(params); m.info.Complexity > m.budget.Complexity {
+			m.fail(at, "compiling all types up to here is too much work: complexity %d, at most %d", m.info.Complexity, m.budget.Complexity)
+			return
+		}
 		m.types = append(m.types, funcType{params, results})
 		m.info.Types = append(m.info.Types, text.String())
 	}
@@ -288,7 +292,8 @@ func (m *module) readElements() {
 				m.fail(at, "elements of type %#02x, want functions %#02x", typ, want)
 			}
 		}
-		n := m.count("elements", 1, m.budget.Table)
+		n := m.count("elements", 1, m.budget.Table-m.entries)
+		m.entries += int64(n)
 		for range n {
 			m.element(flags&4 != 0)
 			if m.err != nil {
