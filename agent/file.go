@@ -51,7 +51,7 @@ type agentFile struct {
 // planeFile is one of the planes in it.
 type planeFile struct {
 	Dialect       string            `yaml:"dialect,required"`
-	URL           string            `yaml:"url,required"`
+	URL           string            `yaml:"url"`
 	ID            string            `yaml:"id,required"`
 	User          string            `yaml:"user"`
 	ServerName    string            `yaml:"serverName"`
@@ -67,6 +67,8 @@ type secretsFile struct {
 	Key      *secretFile `yaml:"key"`
 	Roots    *secretFile `yaml:"roots"`
 	Password *secretFile `yaml:"password"`
+	// DeviceKey is what the device signs its logins with.
+	DeviceKey *secretFile `yaml:"deviceKey"`
 }
 
 // secretFile says where a secret is.
@@ -139,7 +141,7 @@ type fileReader struct {
 }
 
 // parseFile reads the text of an agent file and checks what can be checked
-// without other files. What is wrong stands in problems, unless it is no YAML at all.
+// without other documents. What is wrong stands in problems, unless it is no YAML at all.
 func parseFile(name string, data []byte, env func(string) (string, bool)) (*fileReader, error) {
 	doc, err := document.Load(name, data)
 	if err != nil {
@@ -217,6 +219,7 @@ func (r *fileReader) others(verbs map[string]engine.Verb) {
 		device, err := LoadDevice(r.file.Device)
 		if err == nil {
 			check = func(name string) (*engine.Graph, error) { return read(name, device, verbs) }
+			r.versions(device.Facts)
 		}
 		r.foreign("device", err)
 	}

@@ -4,14 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/updraft-ota/updraft/control"
-	"github.com/updraft-ota/updraft/control/awsiot"
+	"github.com/updraft-ota/updraft/control/aliyun"
+	"github.com/updraft-ota/updraft/control/azurehub"
 	"github.com/updraft-ota/updraft/control/mqtt"
+	"github.com/updraft-ota/updraft/device"
+	"github.com/updraft-ota/updraft/internal/disk"
 	"github.com/updraft-ota/updraft/internal/document"
 )
 
@@ -26,34 +29,9 @@ type Plane struct {
 	Wait bool
 
 	broker mqtt.Config
+	key    mqtt.Secret       // of the device, with which it signs its logins
 	words  map[string]string // the settings of the dialect, and device
-}
-
-// dialect makes the machines of one cloud.
-type dialect struct {
-	// settings are the words that an agent file may have; "device" comes besides.
-	settings []string
-	// inputs are those that a command may bring.
-	inputs []string
-	// make makes the machine from the words and from what the last one saved.
-	make func(words map[string]string, saved []byte) (control.Dialect, error)
-	// config is what errors of make wrap.
-	config error
-}
-
-var dialects = map[string]dialect{
-	"awsiot": {
-		settings: []string{"delivery", "format", "progress", "quiet", "topic"},
-		inputs:   []string{"sha256", "size", "url", "version"},
-		config:   awsiot.ErrConfig,
-		make: func(words map[string]string, saved []byte) (control.Dialect, error) {
-			c, err := awsiot.Settings(words)
-			if err != nil {
-				return nil, err
-			}
-			return awsiot.New(c, saved)
-		},
-	},
+	fact   bool              // the device's fact is the version among them
 }
 
 // newLink makes the plane's dialect, which goes on from what the last one
@@ -69,6 +47,7 @@ func (p Plane) newLink(saved []byte, h mqtt.Host, tune func(*mqtt.Config)) (*mqt
 		return nil, fmt.Errorf("plane %s: %w", p.Name, err)
 	}
 	c := p.broker
+	c.Login = speaks.signIn(p.words, c.URL, p.key)
 	if tune != nil {
 		tune(&c)
 	}
@@ -78,6 +57,9 @@ func (p Plane) newLink(saved []byte, h mqtt.Host, tune func(*mqtt.Config)) (*mqt
 	}
 	return link, nil
 }
+
+// maxSetting bounds the text of a file that a setting names.
+const maxSetting = 256 << 10 // bytes
 
 // maxPlanes bounds the clouds of one device: each costs a connection.
 const maxPlanes = 16
@@ -103,16 +85,19 @@ func (r *fileReader) planes() {
 		case name == localPlane:
 			r.addKey(at, document.BadValue, "a plane cannot be called local: that is who gives commands on the device itself")
 		}
-		client := text.URL + " " + text.ID
-		if other, taken := users[client]; taken && text.URL != "" && text.ID != "" {
+		speaks := dialects[text.Dialect]
+		p := Plane{Name: name, Dialect: text.Dialect,
+			Workflow: r.beside(r.text.Commands[name].Workflow), Wait: r.text.Commands[name].WhenBusy == busyWait,
+			broker: r.broker(at, text), key: r.secret(text.Secrets.DeviceKey)}
+		p.words = r.words(at, text, p.broker.URL)
+		_, set := text.Settings["version"]
+		p.fact = speaks.version != "" && !set
+		r.file.Planes = append(r.file.Planes, p)
+		client := r.where(text) + " " + speaks.client(p)
+		if other, taken := users[client]; taken && r.where(text) != "" && text.ID != "" {
 			r.add(at+".id", document.Conflict, "plane %s has the same id at the same url: a broker lets only one of them in", other)
 		}
 		users[client] = name
-		r.file.Planes = append(r.file.Planes, Plane{
-			Name: name, Dialect: text.Dialect,
-			Workflow: r.beside(r.text.Commands[name].Workflow), Wait: r.text.Commands[name].WhenBusy == busyWait,
-			broker: r.broker(at, text), words: r.words(at, text),
-		})
 	}
 }
 
@@ -120,7 +105,11 @@ func (r *fileReader) planes() {
 // which package mqtt first refuses them is the one that is wrong, and is left out
 // so that the others can be judged.
 func (r *fileReader) broker(at string, text planeFile) mqtt.Config {
+	speaks := dialects[text.Dialect]
 	c := mqtt.Config{URL: "tls://localhost", ID: "any"}
+	if speaks.login != nil {
+		c.ID, c.Login = "", func(time.Time) (mqtt.Login, error) { return mqtt.Login{}, mqtt.ErrConfig } // until there is a link
+	}
 	try := func(key string, set func(*mqtt.Config)) {
 		if !r.has(at + "." + key) {
 			return
@@ -138,12 +127,14 @@ func (r *fileReader) broker(at string, text planeFile) mqtt.Config {
 		r.add(at+"."+key, document.BadValue, "%s", strings.ReplaceAll(err.Error(), mqtt.ErrConfig.Error()+": ", ""))
 	}
 	try("url", func(c *mqtt.Config) { c.URL = text.URL })
-	try("id", func(c *mqtt.Config) { c.ID = text.ID })
-	login := "user"
-	if text.Secrets.Password != nil {
-		login = "secrets.password"
+	if r.signs(at, text, speaks); speaks.login == nil {
+		try("id", func(c *mqtt.Config) { c.ID = text.ID })
+		login := "user"
+		if text.Secrets.Password != nil {
+			login = "secrets.password"
+		}
+		try(login, func(c *mqtt.Config) { c.User, c.Password = text.User, r.secret(text.Secrets.Password) })
 	}
-	try(login, func(c *mqtt.Config) { c.User, c.Password = text.User, r.secret(text.Secrets.Password) })
 	pair := "secrets.cert"
 	if text.Secrets.Cert == nil {
 		pair = "secrets.key"
@@ -158,7 +149,57 @@ func (r *fileReader) broker(at string, text planeFile) mqtt.Config {
 	}
 	r.onlyTLS(at, text, c)
 	c.ServerName, c.ALPN = text.ServerName, text.ALPN
+	if !r.has(at + ".url") {
+		if c.URL = r.where(text); c.URL == "" {
+			r.addKey(at, document.Missing, "%s", missingURL(speaks))
+		}
+	}
+	if u, err := url.Parse(c.URL); err == nil && len(c.ALPN) == 0 && speaks.alpn != nil && speaks.alpn(u) != "" {
+		c.ALPN = []string{speaks.alpn(u)}
+	}
 	return c
+}
+
+// where gives the url of a plane, which may follow from its settings.
+func (r *fileReader) where(text planeFile) string {
+	speaks := dialects[text.Dialect]
+	if text.URL != "" || speaks.url == nil {
+		return text.URL
+	}
+	words := maps.Clone(text.Settings)
+	if words == nil {
+		words = map[string]string{}
+	}
+	words["device"] = text.ID
+	return speaks.url(words, text.Secrets.DeviceKey != nil)
+}
+
+func missingURL(speaks dialect) string {
+	if speaks.place == "" {
+		return `key "url" is missing`
+	}
+	return fmt.Sprintf(`key "url" is missing: expected it, or setting %s`, speaks.place)
+}
+
+// signs checks what a device logs in with: its key, where the cloud has keys,
+// or else user and password, or a certificate.
+func (r *fileReader) signs(at string, text planeFile, speaks dialect) {
+	key, made := at+".secrets.deviceKey", speaks.login != nil
+	switch {
+	case text.Secrets.DeviceKey != nil && speaks.make != nil && !made:
+		r.addKey(key, document.Conflict, "%s knows no device key: expected user and password, or cert and key", text.Dialect)
+	case text.Secrets.DeviceKey != nil && text.Secrets.Cert != nil && made:
+		r.addKey(key, document.Conflict, "a device has a key or a certificate, not both")
+	case made && !speaks.certificate && text.Secrets.DeviceKey == nil:
+		r.addKey(at, document.Missing, "secrets.deviceKey is missing: expected {file: FILE} or {env: NAME}")
+	case made && text.Secrets.DeviceKey == nil && text.Secrets.Cert == nil:
+		r.addKey(at, document.Missing, "secrets.deviceKey is missing: expected it, or secrets.cert and secrets.key")
+	}
+	for _, path := range []string{at + ".user", at + ".secrets.password"} {
+		if made && r.has(path) {
+			r.addKey(path, document.Conflict, "user and password of %s are made from id and secrets.deviceKey", text.Dialect)
+		}
+	}
 }
 
 // seconds says whether there is a time, and notes one that is no whole number of seconds.
@@ -198,8 +239,8 @@ func (r *fileReader) secret(s *secretFile) mqtt.Secret {
 	return mqtt.SecretFile(r.beside(s.origin.File))
 }
 
-// words makes the settings of the dialect, one at a time as broker does.
-func (r *fileReader) words(at string, text planeFile) map[string]string {
+// words checks the settings of the dialect together, with the id, and gives them.
+func (r *fileReader) words(at string, text planeFile, broker string) map[string]string {
 	speaks, known := dialects[text.Dialect]
 	if !known {
 		if r.has(at + ".dialect") {
@@ -207,29 +248,84 @@ func (r *fileReader) words(at string, text planeFile) map[string]string {
 		}
 		return nil
 	}
-	words := map[string]string{"device": "any"}
-	try := func(path, key, value string) {
-		next := maps.Clone(words)
-		next[key] = value
-		if _, err := speaks.make(next, nil); err != nil {
-			first, _, _ := strings.Cut(err.Error(), "\n") // further ones follow from it
-			r.add(path, document.BadValue, "%s", strings.TrimPrefix(first, speaks.config.Error()+": "))
-			return
-		}
-		words = next
-	}
-	if r.has(at + ".id") {
-		try(at+".id", "device", text.ID)
-	}
+	words := map[string]string{"device": text.ID}
 	for _, key := range sortedKeys(text.Settings) {
-		path := document.Join(at+".settings", key)
-		if !slices.Contains(speaks.settings, key) {
-			r.addKey(path, document.UnknownKey, "%s", document.Unknown("setting of "+text.Dialect, key, speaks.settings))
+		if slices.Contains(speaks.files, key) {
+			words[key] = r.read(document.Join(at+".settings", key), text.Settings[key])
 			continue
 		}
-		try(path, key, text.Settings[key])
+		if slices.Contains(speaks.settings, key) {
+			words[key] = text.Settings[key]
+			continue
+		}
+		r.addKey(document.Join(at+".settings", key), document.UnknownKey, "%s", document.Unknown("setting of "+text.Dialect, key, speaks.settings))
+	}
+	if speaks.unknown != "" && !r.has(at+".settings.version") {
+		words[speaks.version] = speaks.unknown // until the device is asked
+	}
+	_, err := speaks.make(words, nil)
+	if err == nil && speaks.login != nil {
+		_, err = speaks.trial(words, broker, text.Secrets.DeviceKey != nil)
+	}
+	if err != nil {
+		r.refused(at, speaks, err)
 	}
 	return words
+}
+
+// read gives the text of a file that a setting names.
+func (r *fileReader) read(path, name string) string {
+	data, err := disk.ReadFile(disk.OS(), r.beside(name), maxSetting)
+	if err != nil {
+		r.foreign(path, err)
+	}
+	return string(data)
+}
+
+// refused notes what a dialect says of its settings, a line for each, at the
+// setting that the line begins with.
+func (r *fileReader) refused(at string, speaks dialect, err error) {
+	before := len(r.problems)
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		line = bare(line, speaks.config, aliyun.ErrConfig, azurehub.ErrConfig)
+		key, _, _ := strings.Cut(line, " ")
+		key = strings.TrimSuffix(key, ":")
+		if key == "host" {
+			key = speaks.place // it names the host
+		}
+		path := document.Join(at+".settings", key)
+		switch {
+		case key == "device":
+			if r.has(at + ".id") { // else it is missing, which is told
+				r.add(at+".id", document.BadValue, "%s", line)
+			}
+		case r.has(path):
+			r.add(path, document.BadValue, "%s", line)
+		case slices.Contains(speaks.settings, key) && strings.HasPrefix(line, key+` ""`):
+			why := strings.TrimLeft(strings.TrimPrefix(line, key+` ""`), ": ")
+			r.addKey(at, document.Missing, "setting %s is missing: %s", key, why)
+		case len(r.problems) == before: // else it follows from them
+			r.add(at+".settings", document.BadValue, "%s", line)
+		}
+	}
+}
+
+// bare takes away what a line begins with that only programs care for.
+func bare(line string, prefixes ...error) string {
+	for _, p := range prefixes {
+		line = strings.TrimPrefix(line, p.Error()+": ")
+	}
+	return line
+}
+
+// versions notes planes that can say of no version that it runs.
+func (r *fileReader) versions(facts map[string]device.Fact) {
+	for _, p := range r.file.Planes {
+		if _, known := facts[versionFact]; p.fact && !known && dialects[p.Dialect].unknown != "" {
+			r.addKey(document.Join("planes", p.Name), document.Missing,
+				"setting version is missing: expected it, or a fact %s in the device file", versionFact)
+		}
+	}
 }
 
 // commands checks what answers whom. A misspelt plane is one mistake, not two.

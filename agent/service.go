@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -78,7 +79,7 @@ func Serve(ctx context.Context, c ServeConfig) (res engine.Result, err error) {
 	defer func() { err = errors.Join(err, a.Close()) }()
 	s.agent = a
 	for _, p := range file.Planes {
-		if err := s.addPlane(p); err != nil {
+		if err := s.addPlane(s.versioned(ctx, p)); err != nil {
 			return res, err
 		}
 	}
@@ -160,6 +161,29 @@ func (s *service) addPlane(p Plane) error {
 	}
 	s.planes[p.Name] = at
 	return nil
+}
+
+// versioned has a plane say the version that the device runs, where the agent
+// file leaves that to the device. A device that cannot say it goes on without: what it
+// runs now may be what a rollback must replace.
+func (s *service) versioned(ctx context.Context, p Plane) Plane {
+	if !p.fact {
+		return p
+	}
+	if _, known := s.agent.device.Facts[versionFact]; !known {
+		return p
+	}
+	facts, err := device.Client{Door: s.agent.door}.Facts(ctx)
+	asked := maps.Clone(p.words)
+	if asked[dialects[p.Dialect].version] = facts[versionFact]; err == nil {
+		_, err = dialects[p.Dialect].make(asked, nil)
+	}
+	if err != nil {
+		s.log(fmt.Sprintf("plane %s: the version that the device runs is not known: %v", p.Name, err))
+		return p
+	}
+	p.words = asked
+	return p
 }
 
 // serve starts everything, and waits for its end.

@@ -16,6 +16,9 @@ import (
 type rawBroker struct {
 	net.Listener
 	sessions chan *session // those that have subscribed
+	logins   chan string   // id, user and password of each CONNECT
+	mute     string        // topic of publishes of which the first is not acknowledged
+	muted    atomic.Bool
 	dials    atomic.Int64
 	open     sync.Map // net.Conn
 	work     sync.WaitGroup
@@ -36,7 +39,7 @@ func broker(t *testing.T, deaf bool) *rawBroker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &rawBroker{Listener: l, sessions: make(chan *session, 64)}
+	b := &rawBroker{Listener: l, sessions: make(chan *session, 64), logins: make(chan string, 4096)}
 	t.Cleanup(b.stop)
 	b.work.Go(func() {
 		for {
@@ -73,6 +76,7 @@ func (b *rawBroker) serve(s *session) {
 		}
 		switch p := p.(type) {
 		case *packets.ConnectPacket:
+			b.logins <- p.ClientIdentifier + " " + p.Username + " " + string(p.Password)
 			s.write([]byte{0x20, 2, 0, 0})
 		case *packets.SubscribePacket:
 			s.write([]byte{0x90, 3, byte(p.MessageID >> 8), byte(p.MessageID), 1})
@@ -84,7 +88,7 @@ func (b *rawBroker) serve(s *session) {
 			s.write([]byte{0xd0, 0})
 		case *packets.PublishPacket:
 			s.published <- p
-			if p.Qos > 0 {
+			if p.Qos > 0 && (p.TopicName != b.mute || b.muted.Swap(true)) {
 				s.write([]byte{0x40, 2, byte(p.MessageID >> 8), byte(p.MessageID)})
 			}
 		case *packets.PubackPacket:

@@ -19,6 +19,8 @@ import (
 // new client of the library, which keeps nothing for us.
 type connection struct {
 	client  paho.Client
+	login   Login
+	began   time.Time // when the login was made
 	answer  time.Duration
 	session bool              // the broker kept ours
 	inbox   chan paho.Message // bounded
@@ -26,6 +28,8 @@ type connection struct {
 	acking  sync.WaitGroup
 	held    atomic.Int64 // bytes of messages without PUBACK; the library keeps them until then
 	room    int64        // for them
+
+	parting bool // of the owner: it ends as soon as nothing is under way
 
 	dead chan struct{} // closed when it is of no more use
 	once sync.Once
@@ -41,11 +45,13 @@ const (
 
 // connect makes one attempt. The caller closes the connection.
 func (l *Link) connect(ctx context.Context) (*connection, error) {
-	password, err := l.cfg.password()
+	login, password, err := l.cfg.login()
 	if err != nil {
 		return nil, err
 	}
 	c := &connection{
+		login:  login,
+		began:  l.cfg.Clock.Now(),
 		answer: l.cfg.AnswerTimeout,
 		inbox:  make(chan paho.Message, maxUnhandled),
 		acks:   make(chan paho.Message, maxUnhandled),
@@ -89,8 +95,8 @@ func (l *Link) connect(ctx context.Context) (*connection, error) {
 func (l *Link) options(c *connection, password string) *paho.ClientOptions {
 	o := paho.NewClientOptions()
 	o.AddBroker("tcp://" + l.at.addr) // our own dial decides about TLS
-	o.SetClientID(l.cfg.ID)
-	o.SetUsername(l.cfg.User)
+	o.SetClientID(c.login.ID)
+	o.SetUsername(c.login.User)
 	o.SetPassword(password)
 	o.SetProtocolVersion(4) // or it would try again with MQTT 3.1
 	o.SetCleanSession(false)

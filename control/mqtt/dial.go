@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strings"
 )
 
 // tlsConfig reads certificates anew, so that renewed ones count.
@@ -62,7 +61,7 @@ func (l *Link) dial(ctx context.Context) (net.Conn, error) {
 	}
 	if secure == nil {
 		// "localhost" is a name like any other; the address is what counts.
-		if l.cfg.User != "" && !loopbackAddr(conn.RemoteAddr()) {
+		if l.cfg.logsIn() && !loopbackAddr(conn.RemoteAddr()) {
 			return nil, errors.Join(fmt.Errorf("%w: %s is at %s", ErrInsecure, l.at, conn.RemoteAddr()), conn.Close())
 		}
 		return conn, nil
@@ -78,16 +77,6 @@ func (l *Link) dial(ctx context.Context) (net.Conn, error) {
 func loopbackAddr(a net.Addr) bool {
 	t, ok := a.(*net.TCPAddr)
 	return ok && t.IP.IsLoopback()
-}
-
-// password reads the password for one connection. Editors end files with a
-// newline, which is never part of it.
-func (c *Config) password() (string, error) {
-	if !c.Password.Set() {
-		return "", nil
-	}
-	b, err := c.Password.Reveal()
-	return strings.TrimRight(string(b), "\r\n"), err
 }
 
 // explain gives an error of dialling one of the package's names.

@@ -101,6 +101,10 @@ func (l *Link) keep(ctx context.Context, o *owner) {
 		if lasted >= stable {
 			failures = 0
 		}
+		if errors.Is(err, errRenew) && lasted >= stable { // otherwise it would be again and again at once
+			l.renewed()
+			continue
+		}
 		pause := l.pause(failures)
 		failures++
 		l.setStatus(func(s *Status) {
@@ -114,6 +118,14 @@ func (l *Link) keep(ctx context.Context, o *owner) {
 			return
 		}
 	}
+}
+
+// renewed notes the end of a good connection that goes on at once.
+func (l *Link) renewed() {
+	l.setStatus(func(s *Status) {
+		s.Connected, s.Ready, s.Err, s.Attempts, s.Since = false, false, nil, 0, l.cfg.Clock.Now()
+	})
+	l.host.Log(fmt.Sprintf("%s: %v", l.at, errRenew))
 }
 
 // complaint is the line for people.
@@ -135,6 +147,13 @@ func (l *Link) once(ctx context.Context, o *owner) (lasted time.Duration, err er
 	began := l.cfg.Clock.Now()
 	if !o.send(ctx, func() { o.up(ctx, c) }) {
 		return 0, context.Cause(ctx)
+	}
+	if !c.login.Renew.IsZero() {
+		within, stop := context.WithCancel(ctx)
+		var work sync.WaitGroup
+		work.Go(func() { l.renew(within, o, c) })
+		defer work.Wait()
+		defer stop()
 	}
 	select {
 	case <-c.dead:

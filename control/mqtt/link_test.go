@@ -202,6 +202,13 @@ func (c *clock) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// sleepers is how many wait.
+func (c *clock) sleepers() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.sleep)
+}
+
 // next moves to the next waking, if somebody sleeps.
 func (c *clock) next() bool {
 	c.mu.Lock()

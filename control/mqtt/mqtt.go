@@ -9,6 +9,14 @@
 // perhaps. A report is given to the dialect after each connect until the
 // dialect says that it is delivered. Progress may be lost.
 //
+// A publish waits for a connection, but for those that the dialect sends again
+// by itself: what a connect or a report causes, and what has a Token. These end with
+// their connection, without an InPublished: a dialect that waits for one begins again
+// at InConnected.
+//
+// A login that ends, such as a signed token, is made for each connection by
+// Config.Login, and the connection is made anew in good time before that.
+//
 // Nothing here trusts the broker: packets are checked for size and shape
 // before the library sees them, each answer has a time limit, and a broker
 // that says nothing is left. What waits for the network goes by the clock of
@@ -102,6 +110,11 @@ type Config struct {
 	// User and Password are for brokers that ask for them.
 	User     string
 	Password Secret
+	// Login, if set, makes ID, User and Password anew for each connection, and
+	// says when they end; those here are empty then. It is called by one
+	// goroutine at a time and may read secrets. An error is a failed attempt: it is
+	// shown, and must hold no secret.
+	Login func(now time.Time) (Login, error)
 	// Cert and Key are the client's certificate and its key, PEM.
 	Cert, Key Secret
 	// Roots are the authorities to trust instead of the system's, PEM.
@@ -201,7 +214,9 @@ func (c Config) withDefaults() (Config, endpoint, error) {
 
 func (c Config) check(at endpoint) error {
 	switch {
-	case c.ID == "" || len(c.ID) > 65535:
+	case c.Login != nil && (c.ID != "" || c.User != "" || c.Password.Set()):
+		return fmt.Errorf("%w: the client id, the user and the password are made for each connection", ErrConfig)
+	case c.Login == nil && (c.ID == "" || len(c.ID) > maxName):
 		return fmt.Errorf("%w: a client id is needed", ErrConfig)
 	case !at.tls && (c.Cert.Set() || c.Key.Set() || c.Roots.Set()):
 		return fmt.Errorf("%w: certificates need a tls:// url", ErrConfig)
@@ -209,7 +224,7 @@ func (c Config) check(at endpoint) error {
 		return fmt.Errorf("%w: a client certificate and its key come together", ErrConfig)
 	case c.Password.Set() && c.User == "":
 		return fmt.Errorf("%w: a password needs a user", ErrConfig)
-	case !at.tls && c.User != "" && !loopbackName(at.host):
+	case !at.tls && c.logsIn() && !loopbackName(at.host):
 		return fmt.Errorf("%w: %w: %s", ErrConfig, ErrInsecure, at)
 	case c.KeepAlive < time.Second || c.KeepAlive > 65535*time.Second:
 		return fmt.Errorf("%w: keep-alive of %s, expected 1 s to 18 h", ErrConfig, c.KeepAlive)
@@ -220,6 +235,9 @@ func (c Config) check(at endpoint) error {
 	}
 	return nil
 }
+
+// logsIn says whether a connection may carry a user and a password.
+func (c *Config) logsIn() bool { return c.User != "" || c.Login != nil }
 
 func loopbackName(host string) bool {
 	ip := net.ParseIP(host)

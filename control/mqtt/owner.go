@@ -90,6 +90,7 @@ func (o *owner) loop(ctx context.Context) {
 			}
 		}
 		o.pump(ctx)
+		o.part()
 		o.setStatus(func(s *Status) {
 			s.Ready, s.Waiting, s.Reports = o.live && s.Connected, len(o.out.items), len(o.reports)
 		})
@@ -100,7 +101,7 @@ func (o *owner) loop(ctx context.Context) {
 func (o *owner) up(ctx context.Context, c *connection) {
 	o.conn, o.live, o.subs = c, false, nil
 	o.setStatus(func(s *Status) { s.Connected, s.Since, s.Err = true, o.cfg.Clock.Now(), nil })
-	o.host.Log(fmt.Sprintf("%s: connected as %s", o.at, shown(o.cfg.ID)))
+	o.host.Log(fmt.Sprintf("%s: connected as %s", o.at, shown(c.login.ID)))
 	o.step(ctx, control.In{Kind: control.InConnected, Session: c.session})
 }
 
@@ -296,10 +297,12 @@ func (o *owner) publish(cause control.InKind, out control.Out) {
 	case int64(len(out.Payload)) > o.cfg.MaxMessage:
 		o.host.Log(fmt.Sprintf("not sent: %d bytes to %s, at most %d are", len(out.Payload), shown(out.Topic), o.cfg.MaxMessage))
 		return
-	case o.conn == nil && (cause == control.InConnected || cause == control.InReport):
+	}
+	i := &item{out, cause}
+	if o.conn == nil && i.renewed() {
 		return // it comes again with the next connection
 	}
-	if gone := o.out.push(&item{out, cause}); gone != nil && gone.cause != control.InEvent {
+	if gone := o.out.push(i); gone != nil && gone.cause != control.InEvent {
 		o.host.Log(fmt.Sprintf("the broker is away: dropped a message to %s", shown(gone.out.Topic)))
 	}
 }

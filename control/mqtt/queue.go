@@ -14,9 +14,10 @@ type item struct {
 }
 
 // renewed says whether the dialect will want this again after a reconnect, so
-// that keeping it would only send it twice.
+// that keeping it would only send it twice. One that waits for the broker's
+// acknowledgement begins again then.
 func (i *item) renewed() bool {
-	return i.cause == control.InConnected || i.cause == control.InReport
+	return i.cause == control.InConnected || i.cause == control.InReport || i.out.Token != 0
 }
 
 // queue holds publishes in order, of limited number. What events caused is
@@ -27,15 +28,16 @@ type queue struct {
 }
 
 // push adds to the end and gives what had to go, or nil. What a report caused
-// stays whatever the limit: there are no more of them than reports.
+// stays whatever the limit, and so does what the dialect waits for: there are
+// no more of them than reports.
 func (q *queue) push(i *item) (dropped *item) {
 	q.items = append(q.items, i)
 	if len(q.items) <= q.limit {
 		return nil
 	}
-	at := slices.IndexFunc(q.items, func(i *item) bool { return i.cause == control.InEvent })
+	at := slices.IndexFunc(q.items, func(i *item) bool { return i.cause == control.InEvent && i.out.Token == 0 })
 	if at < 0 {
-		at = slices.IndexFunc(q.items, func(i *item) bool { return i.cause != control.InReport })
+		at = slices.IndexFunc(q.items, func(i *item) bool { return i.cause != control.InReport && i.out.Token == 0 })
 	}
 	if at < 0 {
 		return nil

@@ -10,6 +10,7 @@ import (
 
 func TestQueueKeepsWhatMatters(t *testing.T) {
 	const event, report, message, connect = control.InEvent, control.InReport, control.InMessage, control.InConnected
+	const token = control.InPublished // here: of a publish with a token, whatever its cause
 	for _, tt := range []struct {
 		name   string
 		causes []control.InKind // in order, named 0, 1, …; the limit is three
@@ -21,12 +22,17 @@ func TestQueueKeepsWhatMatters(t *testing.T) {
 		{"progress goes before answers", []control.InKind{message, message, message, event}, "0 1 2", "0 1 2"},
 		{"then the oldest that is no report", []control.InKind{report, message, message, message}, "0 2 3", "2 3"},
 		{"reports stay whatever the limit", []control.InKind{report, report, report, report, report}, "0 1 2 3 4", ""},
+		{"what the dialect waits for stays, and comes again", []control.InKind{token, message, token, message, token}, "0 2 4", ""},
 		{"what a connect asks for comes again", []control.InKind{connect, message}, "0 1", "1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			q := queue{limit: 3}
 			for i, cause := range tt.causes {
-				q.push(&item{out: control.Out{Text: fmt.Sprint(i)}, cause: cause})
+				next := &item{out: control.Out{Text: fmt.Sprint(i)}, cause: cause}
+				if cause == token {
+					next.out.Token = 1
+				}
+				q.push(next)
 			}
 			left := func() string {
 				var names []string

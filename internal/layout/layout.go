@@ -53,7 +53,7 @@ var Rooms = map[string][]string{
 	"control/tencent":                   {"control", "engine", "internal/trust"},
 	"control/mqtt":                      {"control", "engine"},
 	"control/cloudsim":                  {"control", "control/awsiot"},
-	"agent":                             {"engine", "engine/workflow", "engine/journal", "engine/crashtest", "device", "stages", "delta", "wasmhost", "wasm-sdk/abi", "internal/disk", "internal/document", "internal/trust", "control", "control/awsiot", "control/mqtt"},
+	"agent":                             {"engine", "engine/workflow", "engine/journal", "engine/crashtest", "device", "stages", "delta", "wasmhost", "wasm-sdk/abi", "internal/disk", "internal/document", "internal/trust", "control", "control/adu", "control/aliyun", "control/aliyunota", "control/awsiot", "control/awsjobs", "control/azurehub", "control/haas", "control/mqtt", "control/tencent"},
 	"internal/document":                 {},
 	"internal/disk":                     {},
 	"internal/trust":                    {"internal/disk"},
