@@ -10,7 +10,7 @@ import (
 // step that was cut short must run again.
 func TestModuleWithoutTargetsIsNotTakenForDone(t *testing.T) {
 	for name, targets := range map[string]map[string]Grant{
-		"no target":               nil,
+		"no target":              nil,
 		"one that it only reads": {"old": {Target: "rootfs@active", Mode: "read"}},
 	} {
 		s := &Install{Module: "m.wasm", Targets: targets}

@@ -81,7 +81,7 @@ power cuts.
 		groupUpdate: {p.runCommand(), p.resumeCommand(), p.cancelCommand(), p.statusCommand(), p.logCommand(),
 			p.planCommand(), p.checkCommand(), p.crashTestCommand()},
 		groupMake: {p.diffCommand(), p.patchCommand(), p.inspectCommand(), p.moduleCommand(), p.releaseCommand(), p.keysCommand(), p.signCommand(), p.verifyCommand()},
-		"":        {p.demoCommand(), p.simCommand(), p.versionCommand()},
+		"":        {p.demoCommand(), p.simCommand(), p.aduCommand(), p.versionCommand()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group
