@@ -9,7 +9,7 @@ import (
 
 // maxBsdiffFiles bounds old and new together, in bytes. Making needs 18 times
 // the old file and four times the new one.
-const maxBsdiffFiles = 256 << 20
+const maxBsdiffFiles = 1 << 30
 
 // makeBsdiff knows one level only. Between reading the files and writing the
 // patch it does not look at the context.

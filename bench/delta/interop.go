@@ -12,9 +12,12 @@ type crossing struct {
 	Make, Apply    string
 }
 
+// String names a crossing.
+func (x crossing) String() string { return x.Maker + " → " + x.Applier }
+
 // crossings is every format that updraft shares with another program, whose
 // lines are those of [peers]. xdelta3 compresses its patch with lzma unless it
-// is told otherwise, which updraft refuses.
+// is told otherwise.
 var crossings = []crossing{
 	{"bsdiff", "updraft", bsdiffMake, applyForeign("bsdiff")},
 	{"go-bsdiff", "updraft", goBsdiffMake, applyForeign("bsdiff")},
@@ -33,7 +36,7 @@ func applyForeign(format string) string {
 // cross lets each crossing make and apply a patch of one pair. One whose
 // programs are not there is left out; main has named them.
 func (r *race) cross(ctx context.Context, p pair, done func(cross) error) error {
-	for _, x := range crossings {
+	for _, x := range r.crossings {
 		if r.programs.lacks(peer{Make: []string{x.Make}, Apply: []string{x.Apply}}) != "" {
 			continue
 		}
@@ -41,7 +44,7 @@ func (r *race) cross(ctx context.Context, p pair, done func(cross) error) error 
 		if err != nil {
 			return fmt.Errorf("%s from %s to %s: %w", p.Name, x.Maker, x.Applier, err)
 		}
-		fmt.Fprintf(r.say, "%s %s → %s: %s %s\n", p.Name, c.Maker, c.Applier, c.cell(), c.Words)
+		fmt.Fprintf(r.say, "%s %s: %s %s\n", p.Name, x, c.cell(), c.Words)
 		if err := done(c); err != nil {
 			return err
 		}

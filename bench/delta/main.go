@@ -88,7 +88,7 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.results, "results", filepath.Join("bench", "delta", "results.json"), "file that figures are merged into")
 	f.StringVar(&o.docs, "docs", "docs", "folder for benchmarks.md and benchmarks.svg")
 	f.StringVar(&o.pairs, "pairs", "", "pairs to measure, parted by commas (default: all)")
-	f.StringVar(&o.peers, "peers", "", "peers to measure, parted by commas (default: all)")
+	f.StringVar(&o.peers, "peers", "", "peers to measure, or with -interop crossings such as \"updraft → zstd\", parted by commas (default: all)")
 	f.IntVar(&o.rounds, "n", 1, "rounds; figures are medians")
 	f.BoolVar(&o.cold, "cold", false, "apply once more with the page cache dropped (takes root)")
 	f.BoolVar(&o.interop, "interop", false, "instead, let programs apply each other's formats")
@@ -128,7 +128,7 @@ func (o options) measure(ctx context.Context, pairs []pair, known *results, out 
 	if err != nil {
 		return err
 	}
-	some, err := choose(peers, o.peers, func(p peer) string { return p.Name })
+	some, crossed, err := o.sides()
 	if err != nil {
 		return err
 	}
@@ -153,13 +153,23 @@ func (o options) measure(ctx context.Context, pairs []pair, known *results, out 
 		return err
 	}
 	r := &race{corpus: corpus(o.corpus), programs: o.programs, dir: dir, rounds: o.rounds, cold: o.cold,
-		time: o.time, memory: o.memory << 30, session: s.ID, say: out}
+		time: o.time, memory: o.memory << 30, session: s.ID, crossings: crossed, say: out}
 	for _, p := range chosen {
 		if err := o.one(ctx, r, p, found, pairs, known, s); err != nil {
 			return err
 		}
 	}
 	return o.show(known, chosen, out)
+}
+
+// sides gives the peers to measure and the crossings to try.
+func (o options) sides() (some []peer, crossed []crossing, err error) {
+	if o.interop {
+		crossed, err = choose(crossings, o.peers, crossing.String)
+		return peers, crossed, err
+	}
+	some, err = choose(peers, o.peers, func(p peer) string { return p.Name })
+	return some, nil, err
 }
 
 // one measures one pair and saves its figures.

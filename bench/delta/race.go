@@ -16,15 +16,16 @@ import (
 
 // race measures peers on pairs. Not to be shared.
 type race struct {
-	corpus   corpus
-	programs programs
-	dir      string // for patches and results
-	rounds   int
-	cold     bool
-	time     time.Duration // for one command
-	memory   int64         // bytes of address space for one command
-	session  string
-	say      io.Writer
+	corpus    corpus
+	programs  programs
+	dir       string // for patches and results
+	rounds    int
+	cold      bool
+	time      time.Duration // for one command
+	memory    int64         // bytes of address space for one command
+	session   string
+	crossings []crossing // to try
+	say       io.Writer
 }
 
 // pair lets the peers make and apply a patch of one pair in turn, round by
