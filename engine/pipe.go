@@ -289,7 +289,10 @@ func (f *fileSource) ReadAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("open stored artifact: %w", err)
 	}
 	n, err := file.ReadAt(p, off)
-	return n, errors.Join(err, file.Close())
+	if closing := file.Close(); closing != nil {
+		err = errors.Join(err, closing)
+	}
+	return n, err // io.EOF as itself, which readers compare
 }
 
 type fileStream struct {

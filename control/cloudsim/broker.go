@@ -2,10 +2,10 @@ package cloudsim
 
 import (
 	"bytes"
-	"crypto/tls"
-	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -62,7 +62,7 @@ func (s *Sim) gone(c *conn) {
 		known.Connected = false
 		s.seen[id] = known
 		if !s.closing {
-			s.tell(Event{Kind: EventGone, Client: id})
+			s.Tell(Event{Kind: EventGone, Client: id})
 		}
 	}
 }
@@ -78,26 +78,46 @@ func (s *Sim) drop(client string) {
 	}
 }
 
-// message is what the cloud has to say.
-type message struct {
-	topic   string
-	payload []byte
+// Two names that topics have inside the broker, so that each device is alone
+// with its own: one for what it subscribed to, one for what reaches it anyhow.
+func subscribed(device string) string { return "s/" + url.QueryEscape(device) + "/" }
+func direct(device string) string     { return "d/" + url.QueryEscape(device) + "/" }
+
+// application is the place of all applications.
+const application = "application/"
+
+// outside is a topic as clients know it.
+func outside(topic string) string {
+	for range 2 {
+		if rest, ok := strings.CutPrefix(topic, application); ok {
+			return rest
+		}
+		_, topic, _ = strings.Cut(topic, "/")
+	}
+	return topic
 }
 
-// publish sends as the cloud, to whoever may hear it.
-func (s *Sim) publish(all []message) {
+// Send sends as the cloud, to whoever may hear it.
+func (s *Sim) Send(all ...Message) {
 	for _, m := range all {
-		_ = s.broker.Publish(m.topic, m.payload, false, 1) // topics are ours, so it is never refused
+		place := subscribed(m.Device)
+		if m.Direct {
+			place = direct(m.Device)
+		}
+		_ = s.broker.Publish(place+m.Topic, m.Payload, false, min(m.QoS, 1)) // topics are ours, so it is never refused
+		if len(s.cfg.Applications) > 0 {
+			_ = s.broker.Publish(application+m.Topic, m.Payload, false, 1)
+		}
 	}
 }
 
-// hook is where the cloud looks into its broker.
+// hook is where the simulator looks into its broker.
 type hook struct {
 	mochi.HookBase
 	sim *Sim
 
 	mu      sync.Mutex
-	replies map[*mochi.Client][]message // from OnPublish to OnPublished
+	replies map[*mochi.Client][]Message // from OnPublish to OnPublished
 }
 
 // ID names the hook.
@@ -105,118 +125,188 @@ func (h *hook) ID() string { return "cloud" }
 
 // Provides names the moments that the hook wants.
 func (h *hook) Provides(b byte) bool {
-	return bytes.Contains([]byte{mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnPublish, mochi.OnPublished, mochi.OnSubscribed}, []byte{b})
+	return bytes.Contains([]byte{mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnSessionEstablished, mochi.OnACLCheck, mochi.OnSubscribe, mochi.OnPacketRead,
+		mochi.OnPacketEncode, mochi.OnPublish, mochi.OnPublished, mochi.OnSubscribed}, []byte{b})
 }
 
-// OnConnectAuthenticate lets a client in, if its id is one and its own.
-func (h *hook) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool {
+// OnConnect finds out who a client is. The broker knows it by the name of its
+// device from here on, so that a second connection of a device ends the first.
+func (h *hook) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 	c, ok := cl.Net.Conn.(*conn)
-	if !ok || !validID(cl.ID) || !ownCertificate(c, cl.ID) {
+	if !ok {
+		return ErrConfig
+	}
+	caller := Caller{Client: pk.Connect.ClientIdentifier, User: string(pk.Connect.Username), Password: pk.Connect.Password, Certificate: c.certificate()}
+	if slices.Contains(h.sim.cfg.Applications, caller.Client) {
+		c.admit(caller.Client, true)
+		cl.ID = application + caller.Client
+		return nil
+	}
+	device, until, err := h.sim.cloud.Admit(caller)
+	if err == nil && !validID(device) {
+		err = fmt.Errorf("%w: the device has no name", ErrRefused)
+	}
+	if login := h.sim.cfg.Login; err == nil && login != nil && !login(caller.Client, caller.User, string(caller.Password)) {
+		err = fmt.Errorf("%w: wrong user name or password", ErrRefused)
+	}
+	if err == nil && h.sim.faults.hit(FaultToken, device) {
+		err = fmt.Errorf("%w: fault %s", ErrRefused, FaultToken)
+	}
+	if err != nil {
+		h.sim.Tell(Event{Kind: EventRefused, Client: caller.Client, Text: err.Error()})
+		return nil // OnConnectAuthenticate says so in an acknowledgement
+	}
+	c.admit(device, false)
+	c.expire(until)
+	cl.ID = device
+	cl.Properties.Will = mochi.Will{} // no cloud here has them
+	return nil
+}
+
+// OnConnectAuthenticate lets a client in that is known by now.
+func (h *hook) OnConnectAuthenticate(cl *mochi.Client, _ packets.Packet) bool {
+	c, ok := cl.Net.Conn.(*conn)
+	if !ok || c.id() == "" {
 		return false
 	}
-	if login := h.sim.cfg.Login; login != nil && !login(cl.ID, string(pk.Connect.Username), string(pk.Connect.Password)) {
-		return false
-	}
-	c.name(cl.ID)
 	h.sim.mu.Lock()
 	defer h.sim.mu.Unlock()
-	known := h.sim.seen[cl.ID]
-	h.sim.seen[cl.ID] = Client{Connected: true, Connects: known.Connects + 1, Last: h.sim.cfg.Now()}
-	h.sim.tell(Event{Kind: EventConnected, Client: cl.ID})
+	known := h.sim.seen[c.id()]
+	h.sim.seen[c.id()] = Client{Connected: true, Connects: known.Connects + 1, Last: h.sim.cfg.Now()}
+	h.sim.Tell(Event{Kind: EventConnected, Client: c.id()})
 	return true
 }
 
+// OnSessionEstablished gives a device the place of what reaches it anyhow.
+func (h *hook) OnSessionEstablished(cl *mochi.Client, _ packets.Packet) {
+	if c, ok := cl.Net.Conn.(*conn); ok && !c.application() {
+		all := packets.Subscription{Filter: direct(c.id()) + "#", Qos: 1}
+		h.sim.broker.Topics.Subscribe(cl.ID, all)
+		cl.State.Subscriptions.Add(all.Filter, all)
+	}
+}
+
 func validID(id string) bool {
-	return id != "" && len(id) <= 128 && !strings.ContainsAny(id, "/+#\x00") && !strings.HasPrefix(id, "$")
+	return id != "" && len(id) <= 256 && !strings.ContainsAny(id, "+#\x00") && !strings.HasPrefix(id, "$")
 }
 
-// ownCertificate says whether a client's certificate, if there is one, names it.
-func ownCertificate(c *conn, id string) bool {
-	secure, ok := c.Conn.(*tls.Conn)
-	if !ok || len(secure.ConnectionState().PeerCertificates) == 0 {
-		return true
+// OnPacketRead moves what a client says to its own place.
+func (h *hook) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
+	c, ok := cl.Net.Conn.(*conn)
+	if !ok || c.id() == "" {
+		return pk, nil
 	}
-	var subject pkix.Name = secure.ConnectionState().PeerCertificates[0].Subject
-	return subject.CommonName == id
-}
-
-// OnACLCheck holds each device to its own topics, and to the two that it may write.
-func (h *hook) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
-	if slices.Contains(h.sim.cfg.Applications, cl.ID) {
-		return true
-	}
-	for _, prefix := range prefixes(cl.ID) {
-		if rest, ok := strings.CutPrefix(topic, prefix); ok {
-			return !write || rest == "update" || rest == "get"
+	place := c.place()
+	switch pk.FixedHeader.Type {
+	case packets.Publish:
+		if pk.FixedHeader.Qos > 1 {
+			h.refuse(c, "publishes with QoS 2, which no cloud here has")
+			_ = c.Close()
+			return pk, packets.ErrRejectPacket
+		}
+		pk.TopicName = place + pk.TopicName
+		pk.FixedHeader.Retain = false // not kept, and not refused
+	case packets.Subscribe, packets.Unsubscribe:
+		for i := range pk.Filters {
+			pk.Filters[i].Filter = place + pk.Filters[i].Filter
 		}
 	}
+	return pk, nil
+}
+
+func (h *hook) refuse(c *conn, what string) {
+	h.sim.Tell(Event{Kind: EventRefused, Client: c.id(), Text: what})
+}
+
+// OnPacketEncode gives topics the names that clients know.
+func (h *hook) OnPacketEncode(_ *mochi.Client, pk packets.Packet) packets.Packet {
+	if pk.FixedHeader.Type == packets.Publish {
+		pk.TopicName = outside(pk.TopicName)
+	}
+	return pk
+}
+
+// OnSubscribe asks the cloud.
+func (h *hook) OnSubscribe(cl *mochi.Client, pk packets.Packet) packets.Packet {
+	c, ok := cl.Net.Conn.(*conn)
+	if !ok || c.application() {
+		return pk
+	}
+	var denied []string
+	for _, f := range pk.Filters {
+		if filter := outside(f.Filter); !h.permits(c, filter, false) {
+			h.refuse(c, fmt.Sprintf("may not subscribe to %q", filter))
+			denied = append(denied, f.Filter)
+		}
+	}
+	c.deny(denied)
+	return pk
+}
+
+func (h *hook) permits(c *conn, topic string, publish bool) bool {
+	p := h.sim.cloud.Permit(c.id(), topic, publish)
+	if p == Disconnect {
+		_ = c.Close()
+	}
+	return p == Allowed
+}
+
+// OnACLCheck asks the cloud. What goes to a client has been sorted by place.
+func (h *hook) OnACLCheck(cl *mochi.Client, topic string, publish bool) bool {
+	c, ok := cl.Net.Conn.(*conn)
+	if !ok || c.application() {
+		return true
+	}
+	if !publish {
+		return !c.denied(topic)
+	}
+	if h.permits(c, outside(topic), true) {
+		return true
+	}
+	h.refuse(c, fmt.Sprintf("may not publish to %q", outside(topic)))
 	return false
-}
-
-// prefixes are the two names that a device's shadow has.
-func prefixes(device string) []string {
-	return []string{"state/" + device + "/", "$aws/things/" + device + "/shadow/"}
-}
-
-// split finds the device and the request in a topic.
-func split(topic string) (prefix, device, request string, ok bool) {
-	at := strings.LastIndexByte(topic, '/')
-	if at < 0 {
-		return "", "", "", false
-	}
-	prefix, request = topic[:at+1], topic[at+1:]
-	device, ok = strings.CutPrefix(prefix, "state/")
-	if ok {
-		device = strings.TrimSuffix(device, "/")
-	} else if device, ok = strings.CutPrefix(prefix, "$aws/things/"); ok {
-		device, ok = strings.CutSuffix(device, "/shadow/")
-	}
-	return prefix, device, request, ok && validID(device) && (request == "update" || request == "get")
 }
 
 // OnPublish is before PUBACK: what is reported is durable first.
 func (h *hook) OnPublish(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
-	prefix, device, request, ok := split(pk.TopicName)
-	if !ok || cl.Net.Inline {
-		return pk, nil
+	c, ok := cl.Net.Conn.(*conn)
+	if !ok {
+		return pk, nil // the simulator's own
 	}
-	var replies []message
-	var err error
-	if request == "get" {
-		replies = h.sim.cloud.get(prefix, device, pk.Payload)
-	} else if replies, err = h.sim.cloud.update(prefix, device, pk.Payload); err != nil {
-		_ = cl.Net.Conn.Close() // not durable, so not acknowledged: the device will try again
+	m := Message{Device: c.id(), Topic: outside(pk.TopicName), Payload: pk.Payload, QoS: pk.FixedHeader.Qos}
+	if c.application() {
+		m.Device = ""
+	}
+	replies, err := h.sim.cloud.Take(m)
+	if err != nil {
+		_ = c.Close() // not durable, so not acknowledged: the device will try again
 		return pk, packets.ErrRejectPacket
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.replies[cl] = replies
-	return pk, nil
+	return pk, packets.CodeSuccessIgnore // acknowledged, and for nobody else
 }
 
 // OnPublished is after PUBACK.
-func (h *hook) OnPublished(cl *mochi.Client, pk packets.Packet) {
-	if cl.Net.Inline {
-		return
-	}
+func (h *hook) OnPublished(cl *mochi.Client, _ packets.Packet) {
 	h.mu.Lock()
 	replies := h.replies[cl]
 	delete(h.replies, cl)
 	h.mu.Unlock()
-	h.sim.publish(replies)
+	h.sim.Send(replies...)
 }
 
 // OnSubscribed shows a device that comes back what it may have missed. It is
 // before SUBACK, so that after it there is no surprise.
 func (h *hook) OnSubscribed(cl *mochi.Client, pk packets.Packet, codes []byte) {
-	if cl.Net.Inline {
+	c, ok := cl.Net.Conn.(*conn)
+	if !ok || c.application() {
 		return
 	}
 	for i, f := range pk.Filters {
-		for _, prefix := range prefixes(cl.ID) {
-			if codes[i] <= 1 && (f.Filter == prefix+"update/delta" || f.Filter == prefix+"update/#" || f.Filter == prefix+"#") {
-				h.sim.publish(h.sim.cloud.again(prefix, cl.ID))
-			}
+		if codes[i] <= 1 {
+			h.sim.Send(h.sim.cloud.Subscribed(c.id(), outside(f.Filter))...)
 		}
 	}
 }

@@ -1,22 +1,26 @@
-// Package cloudsim plays a cloud on one machine: a broker, a file server and
-// the cloud's half of the shadow update pattern, for demos and tests.
+// Package cloudsim plays clouds on one machine, for demos and tests: a broker
+// that owns the connections, an artifact server, the records of devices, and a
+// [Cloud] that is one vendor's half of the conversation.
 //
-// [Start] opens them; [Sim.Push] wants something of a device, [Sim.Wait] waits
+// [Start] opens them; [Sim.Order] wants something of a device, [Sim.Wait] waits
 // until the cloud knows how it went, [Sim.SetFault] makes the world worse. A
-// simulator that runs elsewhere is driven through a [Remote].
+// simulator that runs elsewhere is driven through a [Remote]. The clouds are in
+// the folders below.
 //
-// A device is whoever connects under its id. It sees its own topics alone.
-// What a device reports is on disk before it is acknowledged, if there is a
-// folder for it, so that a simulator may be killed and started again. Sessions
-// and messages under way are lost then, as with a broker that forgets; a delta
-// is published again to a device that subscribes and is not yet as desired.
+// A client sees the topics of its own device alone, whoever uses the same
+// names: topics such as $iothub/twin/GET/?$rid=1 name no device. What a device
+// reports is in a file before it is acknowledged, if there is a folder for it,
+// so that a simulator may be killed and started again. Sessions and messages
+// under way are lost then, as with a broker that forgets; a cloud says again
+// what a device may have missed when it subscribes.
 //
-// It is no cloud: identities are whatever the configuration says, and nothing
-// here is meant to be reached from a network that is not trusted.
+// It is no cloud: nothing here is meant to be reached from a network that is
+// not trusted.
 package cloudsim
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -25,6 +29,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -44,9 +49,15 @@ type Config struct {
 	// Listen, FilesListen and ControlListen are host:port; 127.0.0.1:0 if
 	// empty. Control must be on this machine.
 	Listen, FilesListen, ControlListen string
-	// TLS is for the broker; plain TCP if nil. If clients show certificates,
-	// the common name must be the client id.
+	// FaceListen is host:port of a [Face], 127.0.0.1:0 if empty.
+	FaceListen string
+	// TLS is for the broker and the face; plain TCP and HTTP if nil.
 	TLS *tls.Config
+	// FilesTLS is for the file server; plain HTTP if nil.
+	FilesTLS *tls.Config
+	// FilesURL is how devices reach the file server, such as
+	// https://host:8443/files/; made of its address if "".
+	FilesURL string
 	// State is the folder for what must survive; "" for none. It is made if missing.
 	State string
 	// Files is the folder that the file server shows under /files/; "" for none.
@@ -56,9 +67,10 @@ type Config struct {
 	// Events is told what happens, if not nil: one event at a time, by any
 	// goroutine. It must return soon and not call the Sim.
 	Events func(Event)
-	// Applications are client ids that may use every topic.
+	// Applications are client ids that are let in as they are, may publish to
+	// every topic and see the messages to all devices.
 	Applications []string
-	// Login says whether a client may connect; everybody may if nil.
+	// Login says whether a client may connect whom the cloud admits; all may if nil.
 	Login func(client, user, password string) bool
 	// Now is the clock, time.Now if nil.
 	Now func() time.Time
@@ -67,7 +79,8 @@ type Config struct {
 // Sim is a running simulator. Its methods may be called by any goroutine.
 type Sim struct {
 	cfg    Config
-	cloud  *cloud
+	cloud  Cloud
+	book   *Book
 	faults *faults
 	trace  *trace
 	broker *mochi.Server
@@ -75,6 +88,7 @@ type Sim struct {
 	listener net.Listener
 	files    *http.Server
 	control  *http.Server
+	face     *http.Server
 	at       Endpoints
 
 	work sync.WaitGroup
@@ -87,18 +101,20 @@ type Sim struct {
 	conns   map[*conn]bool
 	seen    map[string]Client
 	served  map[string]Served
-	etags   map[string]etag
+	etags   map[string]digests
+	orders  int
 }
 
 // Endpoints are the addresses of a running simulator. They are also in
 // endpoints.json of its folder.
 type Endpoints struct {
-	Broker  string `json:"broker"`  // tcp://host:port or tls://host:port
-	Files   string `json:"files"`   // http://host:port/files/
-	Control string `json:"control"` // http://host:port
+	Broker  string `json:"broker"`         // tcp://host:port or tls://host:port
+	Files   string `json:"files"`          // http://host:port/files/ or https
+	Face    string `json:"face,omitempty"` // http://host:port or https, if the cloud speaks HTTP
+	Control string `json:"control"`        // http://host:port
 }
 
-// Client is what the simulator knows of a client id.
+// Client is what the simulator knows of the connections of a device.
 type Client struct {
 	Connected bool      `json:"connected"`
 	Connects  int       `json:"connects"`
@@ -106,19 +122,27 @@ type Client struct {
 }
 
 // Start opens everything, or nothing and says why. Close ends it.
-func Start(cfg Config) (_ *Sim, err error) {
-	cfg.Listen = cmp.Or(cfg.Listen, "127.0.0.1:0")
-	cfg.FilesListen = cmp.Or(cfg.FilesListen, "127.0.0.1:0")
-	cfg.ControlListen = cmp.Or(cfg.ControlListen, "127.0.0.1:0")
+func Start(cfg Config, cloud Cloud) (_ *Sim, err error) {
+	for _, address := range []*string{&cfg.Listen, &cfg.FilesListen, &cfg.ControlListen, &cfg.FaceListen} {
+		*address = cmp.Or(*address, "127.0.0.1:0")
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	if err := checkLoopback(cfg.ControlListen); err != nil {
 		return nil, err
 	}
-	s := &Sim{cfg: cfg, faults: newFaults(), done: make(chan struct{}), trace: &trace{to: cfg.Trace, now: cfg.Now},
-		conns: map[*conn]bool{}, seen: map[string]Client{}, served: map[string]Served{}, etags: map[string]etag{}}
-	if s.cloud, err = openCloud(cfg.State, cfg.Now, s.tell); err != nil {
+	if cfg.State != "" {
+		if err := os.MkdirAll(cfg.State, 0o700); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrState, err)
+		}
+	}
+	s := &Sim{cfg: cfg, cloud: cloud, faults: newFaults(), done: make(chan struct{}), trace: &trace{to: cfg.Trace, now: cfg.Now},
+		conns: map[*conn]bool{}, seen: map[string]Client{}, served: map[string]Served{}, etags: map[string]digests{}}
+	if s.book, err = openBook(cfg.State); err != nil {
+		return nil, err
+	}
+	if err := cloud.Open(s); err != nil {
 		return nil, err
 	}
 	if err := s.open(); err != nil {
@@ -143,7 +167,7 @@ func (s *Sim) open() error {
 		Capabilities:           capabilities(),
 		Logger:                 slog.New(slog.DiscardHandler),
 	})
-	if err := s.broker.AddHook(&hook{sim: s, replies: map[*mochi.Client][]message{}}, nil); err != nil {
+	if err := s.broker.AddHook(&hook{sim: s, replies: map[*mochi.Client][]Message{}}, nil); err != nil {
 		return err
 	}
 	if err := s.broker.Serve(); err != nil {
@@ -159,14 +183,19 @@ func (s *Sim) open() error {
 	}
 	s.listener = listener
 	s.at.Broker = scheme + listener.Addr().String()
+	if s.files, err = s.serve(s.cfg.FilesListen, http.HandlerFunc(s.serveFiles), s.cfg.FilesTLS, &s.at.Files); err != nil {
+		return err
+	}
+	s.at.Files = cmp.Or(s.cfg.FilesURL, s.at.Files+"/files/")
+	if face, ok := s.cloud.(Face); ok {
+		if s.face, err = s.serve(s.cfg.FaceListen, face, s.cfg.TLS, &s.at.Face); err != nil {
+			return err
+		}
+	}
+	if s.control, err = s.serve(s.cfg.ControlListen, s.controls(), nil, &s.at.Control); err != nil {
+		return err
+	}
 	s.work.Go(s.accept)
-	if s.files, err = s.serve(s.cfg.FilesListen, http.HandlerFunc(s.serveFile), &s.at.Files); err != nil {
-		return err
-	}
-	s.at.Files += "/files/"
-	if s.control, err = s.serve(s.cfg.ControlListen, s.controls(), &s.at.Control); err != nil {
-		return err
-	}
 	return s.writeEndpoints()
 }
 
@@ -180,12 +209,17 @@ func capabilities() *mochi.Capabilities {
 	return c
 }
 
-func (s *Sim) serve(address string, h http.Handler, at *string) (*http.Server, error) {
+func (s *Sim) serve(address string, h http.Handler, secure *tls.Config, at *string) (*http.Server, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	*at = "http://" + listener.Addr().String()
+	scheme := "http://"
+	*at = listener.Addr().String()
+	if secure != nil {
+		listener, scheme = tls.NewListener(listener, secure), "https://"
+	}
+	*at = scheme + *at
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	s.work.Go(func() { _ = server.Serve(listener) }) // ends with Close
 	return server, nil
@@ -205,7 +239,42 @@ func (s *Sim) writeEndpoints() error {
 // Endpoints are the addresses that devices and people use.
 func (s *Sim) Endpoints() Endpoints { return s.at }
 
-// Clients are the client ids that have been connected.
+// Now is the simulator's clock.
+func (s *Sim) Now() time.Time { return s.cfg.Now() }
+
+// Book has the records of the devices.
+func (s *Sim) Book() *Book { return s.book }
+
+// Connected says whether a device has a connection.
+func (s *Sim) Connected(device string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen[device].Connected
+}
+
+// Throttled says whether a cloud is to answer a device's request with its word
+// for "too many"; each asking is an occasion of [FaultThrottled].
+func (s *Sim) Throttled(device string) bool { return s.faults.hit(FaultThrottled, device) }
+
+// Disconnect ends the connections of a device.
+func (s *Sim) Disconnect(device string) { s.drop(device) }
+
+// Wait waits until a record is as ok wants it, or ctx ends.
+func (s *Sim) Wait(ctx context.Context, device string, ok func(Record) bool) (Record, error) {
+	for {
+		r, changed := s.book.watch(device)
+		if ok(r) {
+			return r, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return r, fmt.Errorf("wait for %s: %w", device, context.Cause(ctx))
+		}
+	}
+}
+
+// Clients are the devices that have been connected.
 func (s *Sim) Clients() map[string]Client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,7 +306,7 @@ func (s *Sim) Close() error {
 		return nil
 	}
 	var errs []error
-	for _, server := range []*http.Server{s.files, s.control} {
+	for _, server := range []*http.Server{s.files, s.face, s.control} {
 		if server != nil {
 			errs = append(errs, server.Close())
 		}
@@ -251,4 +320,22 @@ func (s *Sim) Close() error {
 		errs = append(errs, s.broker.Close())
 	}
 	return errors.Join(append(errs, s.trace.err())...)
+}
+
+// Seen notes that a device spoke over HTTP, which has no connection to see.
+func (s *Sim) Seen(device string) {
+	s.mu.Lock()
+	known := s.seen[device]
+	known.Last, known.Connects = s.cfg.Now(), known.Connects+1
+	s.seen[device] = known
+	s.mu.Unlock()
+	if known.Connects == 1 {
+		s.Tell(Event{Kind: EventConnected, Client: device})
+	}
+}
+
+// Trace writes a line for what was said over HTTP: direction is up or down,
+// topic is the method and the path, and for what goes down the status.
+func (s *Sim) Trace(client, direction, topic string, payload []byte) {
+	s.trace.line(Line{Client: client, Direction: direction, Topic: topic, Payload: string(payload)})
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/updraft-ota/updraft/control/cloudsim"
+	"github.com/updraft-ota/updraft/control/cloudsim/aws"
 )
 
 // TestMain fails if a goroutine outlives the tests.
@@ -65,9 +66,9 @@ func (l *buffer) lines(t *testing.T) (out []cloudsim.Line) {
 	return out
 }
 
-func start(t *testing.T, cfg cloudsim.Config) *cloudsim.Sim {
+func start(t *testing.T, cfg cloudsim.Config) *aws.Sim {
 	t.Helper()
-	s, err := cloudsim.Start(cfg)
+	s, err := aws.Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func start(t *testing.T, cfg cloudsim.Config) *cloudsim.Sim {
 	return s
 }
 
-func connect(t *testing.T, s *cloudsim.Sim, id string) *client {
+func connect(t *testing.T, s *aws.Sim, id string) *client {
 	t.Helper()
 	c, code := dial(t, s.Endpoints().Broker, id)
 	if code != 0 {
@@ -96,14 +97,14 @@ func object(t *testing.T, text string) (out map[string]any) {
 	return out
 }
 
-func fault(t *testing.T, s *cloudsim.Sim, f cloudsim.Fault) {
+func fault(t *testing.T, s *aws.Sim, f cloudsim.Fault) {
 	t.Helper()
 	if err := s.SetFault(f); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func push(t *testing.T, s *cloudsim.Sim, job string) {
+func push(t *testing.T, s *aws.Sim, job string) {
 	t.Helper()
 	if _, err := s.Push("gw-1", map[string]any{"jobID": job}); err != nil {
 		t.Fatal(err)
@@ -140,8 +141,8 @@ func TestShadowPattern(t *testing.T) {
 	if got := object(t, c.want(3).body); got["clientToken"] != "r-1" || got["version"] != 2.0 {
 		t.Errorf("accepted = %v, want version 2 for r-1", got)
 	}
-	d, err := s.Wait(t.Context(), "gw-1", func(d cloudsim.Device) bool { return len(d.Ends) > 0 })
-	if err != nil || d.Ends[0] != (cloudsim.End{Job: "j-17", Result: "SUCCESS", Report: "r-1", Arrivals: 1, First: now, Last: now}) {
+	d, err := s.Wait(t.Context(), "gw-1", func(d aws.Device) bool { return len(d.Ends) > 0 })
+	if err != nil || d.Ends[0] != (cloudsim.End{Job: "j-17", Outcome: cloudsim.Succeeded, Result: "SUCCESS", Report: "r-1", Arrivals: 1, First: now, Last: now}) {
 		t.Errorf("ends = %+v, %v", d.Ends, err)
 	}
 	if p, ok := c.read(50 * time.Millisecond); ok {
@@ -350,7 +351,7 @@ func TestLostAcknowledgements(t *testing.T) {
 		t.Errorf("messages = %+v, %+v; want the same, the second marked", first, again)
 	}
 	c.publish("state/gw-1/update", `{"state":{"reported":{"jobID":"1"}}}`)
-	if _, err := s.Wait(t.Context(), "gw-1", func(d cloudsim.Device) bool { return d.Reported["jobID"] == "1" }); err != nil {
+	if _, err := s.Wait(t.Context(), "gw-1", func(d aws.Device) bool { return d.Reported["jobID"] == "1" }); err != nil {
 		t.Fatal(err)
 	}
 	for {
@@ -370,7 +371,7 @@ func TestLostAcknowledgements(t *testing.T) {
 // What was acknowledged is there after a kill, and a damaged file is said.
 func TestStateSurvives(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sim")
-	s, err := cloudsim.Start(cloudsim.Config{State: dir})
+	s, err := aws.Start(cloudsim.Config{State: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -383,14 +384,14 @@ func TestStateSurvives(t *testing.T) {
 	before := s.Device("gw-1")
 	at := s.Endpoints()
 	// As a kill would leave it: what is in the folder, no more.
-	data, err := os.ReadFile(filepath.Join(dir, "devices.json"))
+	data, err := os.ReadFile(filepath.Join(dir, "devices", "gw-1.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "devices.json"), data, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "devices", "gw-1.json"), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s = start(t, cloudsim.Config{State: dir, Listen: strings.TrimPrefix(at.Broker, "tcp://")})
@@ -404,10 +405,13 @@ func TestStateSurvives(t *testing.T) {
 		t.Errorf("endpoints.json = %s, %v; want %+v", raw, err, s.Endpoints())
 	}
 	bad := t.TempDir()
-	if err := os.WriteFile(filepath.Join(bad, "devices.json"), data[:len(data)/2], 0o600); err != nil {
+	if err := os.Mkdir(filepath.Join(bad, "devices"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cloudsim.Start(cloudsim.Config{State: bad}); !errors.Is(err, cloudsim.ErrState) || !strings.Contains(err.Error(), "devices.json") {
+	if err := os.WriteFile(filepath.Join(bad, "devices", "gw-1.json"), data[:len(data)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := aws.Start(cloudsim.Config{State: bad}); !errors.Is(err, cloudsim.ErrState) || !strings.Contains(err.Error(), "gw-1.json") {
 		t.Errorf("Start on a damaged file = %v, want ErrState with its name", err)
 	}
 }
@@ -442,24 +446,36 @@ func TestRemote(t *testing.T) {
 	s := start(t, cloudsim.Config{})
 	r := cloudsim.Remote{Control: s.Endpoints().Control}
 	ctx := t.Context()
-	if v, err := r.Push(ctx, "gw-1", map[string]any{"jobID": "j-1"}); v != 1 || err != nil {
-		t.Fatalf("Push = %d, %v", v, err)
+	order := func(device string, set map[string]any) error {
+		done, err := r.Order(ctx, cloudsim.Order{Verb: cloudsim.VerbPush, Device: device, Job: "j-1", Software: cloudsim.Software{URL: "https://h/v2?sig=s"}, Set: set})
+		if err == nil && (len(done) != 1 || done[0] != (cloudsim.Done{Device: device, Job: "j-1", URL: "https://h/v2", Text: "shadow 1"})) {
+			t.Errorf("Order = %+v", done)
+		}
+		return err
+	}
+	if err := order("gw-1", nil); err != nil {
+		t.Fatal(err)
 	}
 	want := cloudsim.Fault{Kind: cloudsim.FaultDelay, Client: "gw-9", Delay: cloudsim.Duration(time.Second)}
 	if got, err := r.SetFault(ctx, want); err != nil || len(got) != 1 || got[0] != want {
 		t.Errorf("SetFault = %+v, %v; want %+v", got, err, want)
 	}
 	st, err := r.State(ctx)
-	if err != nil || st.Devices["gw-1"].Version != 1 || st.Endpoints != s.Endpoints() || len(st.Faults) != 1 {
+	if err != nil || !strings.Contains(string(st.Devices["gw-1"].Doc), `"version":1`) || st.Endpoints != s.Endpoints() || len(st.Faults) != 1 {
 		t.Errorf("State = %+v, %v", st, err)
 	}
 	for _, tt := range []struct {
 		name string
 		err  func() error
 	}{
-		{"an id with a slash", func() error { _, err := r.Push(ctx, "a/b", nil); return err }},
-		{"too much", func() error {
-			_, err := r.Push(ctx, "gw-1", map[string]any{"a": strings.Repeat("x", 9000)})
+		{"an id with a slash", func() error { return order("a/b", nil) }},
+		{"too much", func() error { return order("gw-1", map[string]any{"a": strings.Repeat("x", 9000)}) }},
+		{"an order that nobody has", func() error {
+			_, err := r.Order(ctx, cloudsim.Order{Verb: "sing", Device: "gw-1"})
+			return err
+		}},
+		{"an order for nobody", func() error {
+			_, err := r.Order(ctx, cloudsim.Order{Verb: cloudsim.VerbPush})
 			return err
 		}},
 		{"an unknown fault", func() error { _, err := r.SetFault(ctx, cloudsim.Fault{Kind: "x"}); return err }},
@@ -474,7 +490,7 @@ func TestRemote(t *testing.T) {
 			t.Errorf("%s: %v, want ErrConfig", tt.name, err)
 		}
 	}
-	if _, err := cloudsim.Start(cloudsim.Config{ControlListen: "0.0.0.0:0"}); !errors.Is(err, cloudsim.ErrConfig) {
+	if _, err := aws.Start(cloudsim.Config{ControlListen: "0.0.0.0:0"}); !errors.Is(err, cloudsim.ErrConfig) {
 		t.Errorf("Start with control on all addresses = %v, want ErrConfig", err)
 	}
 }
@@ -483,7 +499,7 @@ func TestStartWhereSomebodyListens(t *testing.T) {
 	s := start(t, cloudsim.Config{})
 	at := strings.TrimPrefix(s.Endpoints().Broker, "tcp://")
 	for _, cfg := range []cloudsim.Config{{Listen: at}, {FilesListen: at}, {ControlListen: at}} {
-		if _, err := cloudsim.Start(cfg); err == nil || !strings.Contains(err.Error(), at) {
+		if _, err := aws.Start(cfg); err == nil || !strings.Contains(err.Error(), at) {
 			t.Errorf("Start(%+v) = %v, want an error with the address", cfg, err)
 		}
 	}
@@ -493,7 +509,7 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	s := start(t, cloudsim.Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := s.Wait(ctx, "gw-1", func(cloudsim.Device) bool { return false }); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Wait(ctx, "gw-1", func(aws.Device) bool { return false }); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Wait = %v, want DeadlineExceeded", err)
 	}
 }

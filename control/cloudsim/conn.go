@@ -2,10 +2,13 @@ package cloudsim
 
 import (
 	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,24 +47,72 @@ type conn struct {
 	end  chan struct{}
 	once sync.Once
 
-	client atomic.Value // string, once it is known
+	client atomic.Value // identity, once it is known
 
 	mu   sync.Mutex        // for writing, and what follows
 	held []byte            // a message that is to be overtaken
 	sent map[uint16][]byte // messages not acknowledged, while acknowledgements get lost
+	no   []string          // filters of the latest subscription that were refused
+}
+
+// identity is who is at the other end.
+type identity struct {
+	name        string
+	application bool
 }
 
 func newConn(socket net.Conn, s *Sim) *conn {
 	return &conn{Conn: socket, sim: s, in: bufio.NewReader(socket), end: make(chan struct{}), sent: map[uint16][]byte{}}
 }
 
-// id is the client's, or "" before it is known. It never waits.
+// id is the device's, or "" before it is known. It never waits.
 func (c *conn) id() string {
-	id, _ := c.client.Load().(string)
-	return id
+	who, _ := c.client.Load().(identity)
+	return who.name
 }
 
-func (c *conn) name(id string) { c.client.Store(id) }
+func (c *conn) application() bool {
+	who, _ := c.client.Load().(identity)
+	return who.application
+}
+
+func (c *conn) admit(name string, application bool) { c.client.Store(identity{name, application}) }
+
+// place is where its topics are inside the broker.
+func (c *conn) place() string {
+	if c.application() {
+		return application
+	}
+	return subscribed(c.id())
+}
+
+// certificate is what the client showed, nil for none.
+func (c *conn) certificate() *x509.Certificate {
+	secure, ok := c.Conn.(*tls.Conn)
+	if !ok || len(secure.ConnectionState().PeerCertificates) == 0 {
+		return nil
+	}
+	return secure.ConnectionState().PeerCertificates[0]
+}
+
+// expire ends the connection at a time, if there is one.
+func (c *conn) expire(at time.Time) {
+	if !at.IsZero() {
+		c.later(at.Sub(c.sim.Now()), func() { _ = c.Close() })
+	}
+}
+
+func (c *conn) deny(filters []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.no = filters
+}
+
+func (c *conn) denied(filter string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.no, filter)
+}
 
 // Close ends the connection and whatever its faults wait for.
 func (c *conn) Close() error {

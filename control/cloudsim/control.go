@@ -16,42 +16,31 @@ import (
 type State struct {
 	Endpoints Endpoints         `json:"endpoints"`
 	Folder    string            `json:"folder"` // Config.Files
-	Devices   map[string]Device `json:"devices"`
+	Devices   map[string]Record `json:"devices"`
 	Clients   map[string]Client `json:"clients"`
 	Faults    []Fault           `json:"faults"`
 	Served    map[string]Served `json:"served"`
 }
 
-// PushRequest is the body of POST /push. The answer has its version.
-type PushRequest struct {
-	Device  string         `json:"device"`
-	Desired map[string]any `json:"desired"`
-}
-
-// PushAnswer answers it.
-type PushAnswer struct {
-	Version int64 `json:"version"`
-}
-
 // State is everything at once.
 func (s *Sim) State() State {
-	st := State{Endpoints: s.at, Folder: s.cfg.Files, Devices: map[string]Device{}, Clients: s.Clients(), Faults: s.Faults(), Served: s.Served()}
-	for _, name := range s.Devices() {
-		st.Devices[name] = s.Device(name)
+	st := State{Endpoints: s.at, Folder: s.cfg.Files, Devices: map[string]Record{}, Clients: s.Clients(), Faults: s.Faults(), Served: s.Served()}
+	for _, name := range s.book.Devices() {
+		st.Devices[name], _ = s.book.Look(name)
 	}
 	return st
 }
 
-// controls are POST /push, POST /fault and GET /state.
+// controls are POST /order, POST /fault and GET /state.
 func (s *Sim) controls() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /push", func(w http.ResponseWriter, r *http.Request) {
-		var p PushRequest
-		if !readBody(w, r, &p) {
+	mux.HandleFunc("POST /order", func(w http.ResponseWriter, r *http.Request) {
+		var o Order
+		if !readBody(w, r, &o) {
 			return
 		}
-		version, err := s.Push(p.Device, p.Desired)
-		reply(w, PushAnswer{version}, err)
+		done, err := s.Order(r.Context(), o)
+		reply(w, done, err)
 	})
 	mux.HandleFunc("POST /fault", func(w http.ResponseWriter, r *http.Request) {
 		var f Fault
@@ -107,11 +96,10 @@ type Remote struct {
 	Control string
 }
 
-// Push is [Sim.Push].
-func (r Remote) Push(ctx context.Context, device string, desired map[string]any) (version int64, err error) {
-	var a PushAnswer
-	err = r.call(ctx, http.MethodPost, "/push", PushRequest{device, desired}, &a)
-	return a.Version, err
+// Order is [Sim.Order]. What was done before an error is not told.
+func (r Remote) Order(ctx context.Context, o Order) (done []Done, err error) {
+	err = r.call(ctx, http.MethodPost, "/order", o, &done)
+	return done, err
 }
 
 // SetFault is [Sim.SetFault]. It gives the faults of the moment.
@@ -126,8 +114,11 @@ func (r Remote) State(ctx context.Context) (s State, err error) {
 	return s, err
 }
 
+// callWithin bounds an answer: a direct method has a device to wait for.
+const callWithin = 2 * time.Minute
+
 func (r Remote) call(ctx context.Context, method, path string, body, answer any) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
 	defer cancel()
 	data, err := json.Marshal(body)
 	if err != nil {

@@ -1,9 +1,6 @@
 package cloudsim
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // EventKind says what happened.
 type EventKind string
@@ -12,24 +9,25 @@ type EventKind string
 const (
 	EventConnected EventKind = "connected" // a client was let in
 	EventGone      EventKind = "gone"      // its connection ended, and no other took over
-	EventDesired   EventKind = "desired"   // something is desired of a device
-	EventReport    EventKind = "report"    // a report with a job and a result arrived
+	EventRefused   EventKind = "refused"   // a client, a subscription or a message was refused: Text
+	EventOrder     EventKind = "order"     // something is wanted of a device: Done
+	EventReport    EventKind = "report"    // a report of an end arrived: End
+	EventNote      EventKind = "note"      // something else that the vendor's console would show: Text
 )
 
 // Event is one thing that happened.
 type Event struct {
 	Time   time.Time
 	Kind   EventKind
-	Client string // client id, which is the device's
-	// Job and URL, without its query, are what is desired, Version is that of the shadow.
-	Job, URL string
-	Version  int64
+	Client string // the device; of EventRefused what it calls itself
+	Text   string
+	Done   Done
 	// End is of EventReport; its Arrivals say how often it has come.
 	End End
 }
 
-// tell hands an event on, one after the other.
-func (s *Sim) tell(e Event) {
+// Tell hands an event on, one after the other. Clouds tell orders and reports.
+func (s *Sim) Tell(e Event) {
 	if s.cfg.Events == nil {
 		return
 	}
@@ -37,13 +35,4 @@ func (s *Sim) tell(e Event) {
 	defer s.telling.Unlock()
 	e.Time = s.cfg.Now()
 	s.cfg.Events(e)
-}
-
-// desiredEvent is that of a device after something was desired of it.
-func desiredEvent(device string, d *Device) Event {
-	e := Event{Kind: EventDesired, Client: device, Version: d.Version}
-	e.Job, _ = d.Desired["jobID"].(string)
-	e.URL, _ = d.Desired["softwareURL"].(string)
-	e.URL, _, _ = strings.Cut(e.URL, "?")
-	return e
 }

@@ -16,7 +16,7 @@ import (
 
 // eventText is an event without its time.
 func eventText(e cloudsim.Event) string {
-	return fmt.Sprintf("%s %s %q %q %d %q %q %q %d", e.Kind, e.Client, e.Job, e.URL, e.Version, e.End.Result, e.End.Code, e.End.Message, e.End.Arrivals)
+	return fmt.Sprintf("%s %s %q %q %q %q %q %q %d", e.Kind, e.Client, e.Done.Job, e.Done.URL, e.Done.Text, e.End.Result, e.End.Code, e.End.Message, e.End.Arrivals)
 }
 
 func TestEvents(t *testing.T) {
@@ -34,32 +34,32 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	c := connect(t, s, "gw-1")
-	want(`connected gw-1 "" "" 0 "" "" "" 0`)
+	want(`connected gw-1 "" "" "" "" "" "" 0`)
 	if _, err := s.Push("gw-1", map[string]any{"jobID": "j-1", "softwareURL": "http://host/v2?sig=s"}); err != nil {
 		t.Fatal(err)
 	}
-	want(`desired gw-1 "j-1" "http://host/v2" 1 "" "" "" 0`)
+	want(`order gw-1 "j-1" "http://host/v2" "shadow 1" "" "" "" 0`)
 	report := func(body string) {
 		c.publish("state/gw-1/update", `{"clientToken":"t","state":{"reported":`+body+`}}`)
 	}
 	report(`{"progress":{"done":1}}`) // is none
 	report(`{"jobID":"j-1","result":"FAILURE","error":{"code":"probe","message":"late"}}`)
-	want(`report gw-1 "" "" 3 "FAILURE" "probe" "late" 1`)
+	want(`report gw-1 "" "" "" "FAILURE" "probe" "late" 1`)
 	report(`{"jobID":"j-1","result":"FAILURE","error":{"code":"probe","message":"late"}}`)
-	want(`report gw-1 "" "" 4 "FAILURE" "probe" "late" 2`)
+	want(`report gw-1 "" "" "" "FAILURE" "probe" "late" 2`)
 	report(`{"jobID":"j-2","result":"FAILURE","error":"` + strings.Repeat("é", 300) + `"}`)
-	want(fmt.Sprintf(`report gw-1 "" "" 5 "FAILURE" "" %q 1`, strings.Repeat("é", 256)))
+	want(fmt.Sprintf(`report gw-1 "" "" "" "FAILURE" "" %q 1`, strings.Repeat("é", 256)))
 	c.publish("state/gw-1/update", "jobID:j-3 SUCCESS")
-	want(`report gw-1 "" "" 6 "SUCCESS" "" "" 1`)
+	want(`report gw-1 "" "" "" "SUCCESS" "" "" 1`)
 	second := connect(t, s, "gw-1") // takes over, so nobody has gone
-	want(`connected gw-1 "" "" 0 "" "" "" 0`)
+	want(`connected gw-1 "" "" "" "" "" "" 0`)
 	if !c.closed() {
 		t.Error("the first connection stays")
 	}
 	_ = second.conn.Close()
-	want(`gone gw-1 "" "" 0 "" "" "" 0`)
+	want(`gone gw-1 "" "" "" "" "" "" 0`)
 	connect(t, s, "gw-2")
-	want(`connected gw-2 "" "" 0 "" "" "" 0`)
+	want(`connected gw-2 "" "" "" "" "" "" 0`)
 	if err := s.Close(); err != nil { // ends the connection, which is no news
 		t.Fatal(err)
 	}

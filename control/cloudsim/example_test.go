@@ -4,11 +4,12 @@ import (
 	"fmt"
 
 	"github.com/updraft-ota/updraft/control/cloudsim"
+	"github.com/updraft-ota/updraft/control/cloudsim/aws"
 )
 
 // A cloud that wants something of a device.
 func ExampleStart() {
-	sim, err := cloudsim.Start(cloudsim.Config{})
+	sim, err := aws.Start(cloudsim.Config{})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -23,6 +23,13 @@ const (
 	FaultCut        FaultKind = "cut"         // files end after After bytes
 	FaultMissing    FaultKind = "missing"     // files are 404
 	FaultChanged    FaultKind = "changed"     // files have other bytes and another ETag
+	FaultStatus     FaultKind = "status"      // files are answered with Status
+	FaultNoRange    FaultKind = "no-range"    // files come whole, whatever part is asked for
+	FaultNewURL     FaultKind = "new-url"     // each time a URL is told it has another query
+	FaultWrongHash  FaultKind = "wrong-hash"  // digests in orders from now on are wrong
+	FaultWrongSize  FaultKind = "wrong-size"  // sizes in orders from now on are wrong
+	FaultToken      FaultKind = "token"       // connections are cut and logins refused, as with an expired token
+	FaultThrottled  FaultKind = "throttled"   // requests get the vendor's word for "too many"
 	FaultNone       FaultKind = "none"        // all is well again
 )
 
@@ -53,6 +60,8 @@ type Fault struct {
 	Rate int64 `json:"rate,omitempty"`
 	// After is of FaultCut, in bytes of one answer.
 	After int64 `json:"after,omitempty"`
+	// Status is of FaultStatus, such as 403 or 408.
+	Status int `json:"status,omitempty"`
 	// Off ends this kind.
 	Off bool `json:"off,omitempty"`
 	// Hits counts how often it has happened; it is not read.
@@ -61,7 +70,8 @@ type Fault struct {
 
 func (f Fault) check() error {
 	known := []FaultKind{FaultDuplicate, FaultDelay, FaultReorder, FaultDrop, FaultLostPuback, FaultSilent,
-		FaultSlow, FaultCut, FaultMissing, FaultChanged, FaultNone}
+		FaultSlow, FaultCut, FaultMissing, FaultChanged, FaultStatus, FaultNoRange, FaultNewURL, FaultWrongHash, FaultWrongSize,
+		FaultToken, FaultThrottled, FaultNone}
 	switch {
 	case !slices.Contains(known, f.Kind):
 		return fmt.Errorf("%w: unknown fault %q (have %q)", ErrConfig, f.Kind, known)
@@ -70,6 +80,8 @@ func (f Fault) check() error {
 		return fmt.Errorf("%w: fault %s with a negative number", ErrConfig, f.Kind)
 	case f.Kind == FaultDelay && (f.Delay <= 0 || f.Delay > Duration(time.Minute)):
 		return fmt.Errorf("%w: fault delay needs a delay of up to a minute, such as 200ms", ErrConfig)
+	case f.Kind == FaultStatus && (f.Status < 400 || f.Status > 599):
+		return fmt.Errorf("%w: fault status needs a status of 400 to 599", ErrConfig)
 	case f.Kind == FaultSlow && f.Rate <= 0:
 		return fmt.Errorf("%w: fault slow needs a rate in bytes a second", ErrConfig)
 	}
@@ -153,6 +165,9 @@ func (s *Sim) SetFault(f Fault) error {
 		return nil
 	}
 	s.faults.set(f)
+	if f.Kind == FaultToken && !f.Off {
+		s.drop(f.Client)
+	}
 	return nil
 }
 

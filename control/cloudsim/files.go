@@ -2,6 +2,8 @@ package cloudsim
 
 import (
 	"context"
+	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -30,19 +32,36 @@ func (s *Sim) Served() map[string]Served {
 	return out
 }
 
-// etag is a digest with what it was made of.
-type etag struct {
-	size int64
-	time time.Time
-	sum  string
+// digests of a file with what they were made of, in lower-case hex.
+type digests struct {
+	size              int64
+	time              time.Time
+	md5, sha1, sha256 string
 }
 
-// serveFile answers GET and HEAD, with ranges and a strong ETag.
-func (s *Sim) serveFile(w http.ResponseWriter, r *http.Request) {
+func (s *Sim) serveFiles(w http.ResponseWriter, r *http.Request) {
 	name, ok := strings.CutPrefix(r.URL.Path, "/files/")
-	if !ok || s.cfg.Files == "" || s.faults.hit(FaultMissing, name) {
+	if !ok {
 		http.NotFound(w, r)
 		return
+	}
+	s.ServeFile(w, r, name)
+}
+
+// ServeFile answers GET and HEAD for a file below Config.Files, with ranges, a
+// strong ETag and the faults of files. A range that ends behind the file is
+// clamped, as clients of some vendors need it.
+func (s *Sim) ServeFile(w http.ResponseWriter, r *http.Request, name string) {
+	if s.cfg.Files == "" || s.faults.hit(FaultMissing, name) {
+		http.NotFound(w, r)
+		return
+	}
+	if f, ok := s.faults.get(FaultStatus, name); ok && s.faults.hit(FaultStatus, name) {
+		http.Error(w, http.StatusText(f.Status), f.Status)
+		return
+	}
+	if s.faults.hit(FaultNoRange, name) {
+		r.Header.Del("Range")
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
@@ -54,12 +73,13 @@ func (s *Sim) serveFile(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { _ = f.Close() }() // it was read only
-	sum, err := s.digest(name, f, info)
+	sums, err := s.digest(name, f, info)
 	if err != nil {
 		http.Error(w, "the file cannot be read", http.StatusInternalServerError)
 		return
 	}
 	var content io.ReadSeeker = f
+	sum := sums.sha256
 	if s.faults.hit(FaultChanged, name) {
 		content, sum = inverted{f}, "changed-"+sum
 	}
@@ -98,7 +118,7 @@ func openFile(folder, name string) (*os.File, fs.FileInfo, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("not a file")
+		err = errors.New("it is something else")
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
@@ -107,25 +127,25 @@ func openFile(folder, name string) (*os.File, fs.FileInfo, error) {
 }
 
 // digest reads a file once, until it changes.
-func (s *Sim) digest(name string, f io.ReadSeeker, info fs.FileInfo) (string, error) {
+func (s *Sim) digest(name string, f io.ReadSeeker, info fs.FileInfo) (digests, error) {
 	s.mu.Lock()
 	known, ok := s.etags[name]
 	s.mu.Unlock()
 	if ok && known.size == info.Size() && known.time.Equal(info.ModTime()) {
-		return known.sum, nil
+		return known, nil
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
+	m, s1, s256 := md5.New(), sha1.New(), sha256.New() // the vendors' choice
+	if _, err := io.Copy(io.MultiWriter(m, s1, s256), f); err != nil {
+		return digests{}, err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return "", err
+		return digests{}, err
 	}
-	sum := hex.EncodeToString(h.Sum(nil))
+	d := digests{info.Size(), info.ModTime(), hex.EncodeToString(m.Sum(nil)), hex.EncodeToString(s1.Sum(nil)), hex.EncodeToString(s256.Sum(nil))}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.etags[name] = etag{info.Size(), info.ModTime(), sum}
-	return sum, nil
+	s.etags[name] = d
+	return d, nil
 }
 
 // inverted has the same size and other bytes.

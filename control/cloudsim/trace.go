@@ -60,9 +60,18 @@ func (t *trace) packet(client, direction string, packet []byte) {
 	if !ok {
 		return
 	}
-	line := Line{Client: client, Direction: direction, Topic: m.topic, QoS: m.qos, Dup: packet[0]&8 != 0, Payload: redact(string(m.payload))}
-	if !utf8.Valid(m.payload) {
-		line.Payload, line.Base64 = base64.StdEncoding.EncodeToString(m.payload), true
+	t.line(Line{Client: client, Direction: direction, Topic: m.topic, QoS: m.qos, Dup: packet[0]&8 != 0, Payload: string(m.payload)})
+}
+
+// line writes a line with its time, and without secrets.
+func (t *trace) line(line Line) {
+	if t.to == nil {
+		return
+	}
+	if utf8.ValidString(line.Payload) {
+		line.Payload = redact(line.Payload)
+	} else {
+		line.Payload, line.Base64 = base64.StdEncoding.EncodeToString([]byte(line.Payload)), true
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,0 +1,1 @@
+../../../wasm-sdk/c/updraft.h
