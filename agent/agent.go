@@ -50,6 +50,9 @@ type Config struct {
 	Restart device.Mode
 	// HTTP carries all requests. The default is stages.NewTransport(nil).
 	HTTP http.RoundTripper
+	// Openers fetch artifacts from addresses of further schemes; see [stages.Config].
+	// [Serve] has one for the file streams of its planes.
+	Openers map[string]stages.Opener
 	// Verbs are the maker's own, by the word that a workflow uses. A name that a
 	// built-in verb has is an error.
 	Verbs map[string]engine.Verb
@@ -64,6 +67,8 @@ type Config struct {
 	ModuleProcess []string
 	// Events, if set, gets each event in order. It must not block.
 	Events func(engine.Event)
+
+	fetch http.RoundTripper // carries what fetch asks for, instead of HTTP
 }
 
 func (c *Config) state() string {
@@ -123,7 +128,7 @@ func Open(ctx context.Context, c Config) (a *Agent, err error) {
 	if a.modules, err = openModules(ctx, a.device, &c); err != nil {
 		return a, err
 	}
-	a.stages.Modules = a.modules
+	a.stages.Modules, a.stages.Openers, a.stages.Fetch = a.modules, c.Openers, c.fetch
 	if a.verbs, err = allVerbs(stages.Builtin(a.stages), c.Verbs); err != nil {
 		return a, err
 	}

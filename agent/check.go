@@ -17,17 +17,21 @@ var kinds = []string{agentKind, "Device", "Workflow"}
 
 // Check checks documents by their kind, and gives the problems of all files at
 // once as [document.Problems]. Workflows are checked against the device file if one is
-// among them; an agent file is checked with the device and workflows that it names.
+// among them, and with what the planes of an agent file fetch if one is; an agent
+// file is checked with the device and workflows that it names.
 func Check(files []string) error {
 	var problems document.Problems
 	var dev *device.Config
+	var planes []Plane
 	var workflows []string
 	for _, name := range files {
 		kind, err := kindOf(name)
 		switch {
 		case err != nil:
 		case kind == agentKind:
-			_, err = LoadFile(name, nil, nil)
+			var f File
+			f, err = LoadFile(name, nil, nil)
+			planes = append(planes, f.Planes...)
 		case kind == "Device":
 			var c device.Config
 			if c, err = LoadDevice(name); err == nil {
@@ -40,7 +44,7 @@ func Check(files []string) error {
 			return err
 		}
 	}
-	v := stages.Config{}
+	v := stages.Config{Openers: openers(nil, planes), CheckSchemes: true}
 	for _, name := range workflows {
 		_, err := checkWorkflow(name, dev, v)
 		if problems, err = collect(problems, err); err != nil {

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 	"github.com/updraft-ota/updraft/control/awsjobs"
 	"github.com/updraft-ota/updraft/control/azurehub"
 	"github.com/updraft-ota/updraft/control/haas"
+	"github.com/updraft-ota/updraft/control/hawkbit"
 	"github.com/updraft-ota/updraft/control/mqtt"
 	"github.com/updraft-ota/updraft/control/tencent"
 )
@@ -28,8 +30,10 @@ type dialect struct {
 	settings []string
 	// files are the settings that name a file whose text is meant.
 	files []string
-	// inputs are those that a command may bring.
+	// inputs are those that a command may bring; of some clouds they follow from
+	// the settings, which brings reads.
 	inputs []string
+	brings func(words map[string]string) []string
 	// make makes the machine from the words and from what the last one saved.
 	make func(words map[string]string, saved []byte) (control.Dialect, error)
 	// config is what errors of make and login wrap. Behind it they begin with the
@@ -51,6 +55,17 @@ type dialect struct {
 	// alpn gives the protocol name that a broker wants, "" for none.
 	alpn func(at *url.URL) string
 
+	// token makes the header Authorization of a cloud that is asked by HTTP, nil
+	// for one with a broker. ours says whether an address may get it. The url of
+	// such a plane is a setting too.
+	token func(scheme string, token []byte) (string, error)
+	ours  func(words map[string]string, address string) bool
+	// download is the setting that is true if something answers commands which
+	// only want something downloaded, "" if the cloud has none of them.
+	download string
+	// plain says that the setting plain lets the dialect ask for documents by http too.
+	plain bool
+
 	// version is the word for what the device runs, "" if there is none. It
 	// comes from the device's fact of the name version, unless the agent file
 	// sets a version; where the fact cannot be read, unknown stands for it if not "".
@@ -62,7 +77,7 @@ const versionFact = "version"
 
 var dialects = map[string]dialect{
 	"adu": {
-		settings:    []string{"contract", "hub", "life", "manufacturer", "model", "properties", "rootKeys", "test", "version"},
+		settings:    []string{"contract", "hub", "life", "manufacturer", "model", "plain", "properties", "rootKeys", "test", "version"},
 		files:       []string{"rootKeys"},
 		inputs:      adu.Inputs(),
 		config:      adu.ErrConfig,
@@ -71,8 +86,12 @@ var dialects = map[string]dialect{
 		login:       azureLogin(adu.ModelID),
 		url:         azureURL,
 		place:       "hub",
+		plain:       true,
 		make: func(words map[string]string, saved []byte) (control.Dialect, error) {
-			c, err := adu.Settings(without(words, "hub", "life"))
+			c, err := adu.Settings(without(words, "hub", "life", "plain"))
+			if plain, set := words["plain"]; set && plain != "true" && plain != "false" {
+				err = errors.Join(err, fmt.Errorf("%w: plain %.40q: want true or false", adu.ErrConfig, plain))
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -155,6 +174,29 @@ var dialects = map[string]dialect{
 				return nil, err
 			}
 			return haas.New(c, saved)
+		},
+	},
+	"hawkbit": {
+		settings: []string{"attributes", "confirm", "files", "progress", "soft", "tenant"},
+		config:   hawkbit.ErrConfig,
+		download: "downloads",
+		brings: func(words map[string]string) []string {
+			c, _ := hawkbit.Settings(words) // what is wrong with it is told where it stands
+			return c.Inputs()
+		},
+		token: func(scheme string, token []byte) (string, error) {
+			return hawkbit.Authorization(hawkbit.Scheme(scheme), token)
+		},
+		ours: func(words map[string]string, address string) bool {
+			c, err := hawkbit.Settings(words)
+			return err == nil && c.Ours(address)
+		},
+		make: func(words map[string]string, saved []byte) (control.Dialect, error) {
+			c, err := hawkbit.Settings(words)
+			if err != nil {
+				return nil, err
+			}
+			return hawkbit.New(c, saved)
 		},
 	},
 	"tencent": {
@@ -280,6 +322,9 @@ func (d dialect) client(p Plane) string {
 		if a, err := d.trial(p.words, p.broker.URL, p.key.Set()); err == nil {
 			return a.id
 		}
+	}
+	if tenant := p.words["tenant"]; tenant != "" {
+		return p.words["device"] + " of " + tenant
 	}
 	return p.words["device"]
 }

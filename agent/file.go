@@ -69,6 +69,9 @@ type secretsFile struct {
 	Password *secretFile `yaml:"password"`
 	// DeviceKey is what the device signs its logins with.
 	DeviceKey *secretFile `yaml:"deviceKey"`
+	// TargetToken and GatewayToken are what the device shows a server that it polls.
+	TargetToken  *secretFile `yaml:"targetToken"`
+	GatewayToken *secretFile `yaml:"gatewayToken"`
 }
 
 // secretFile says where a secret is.
@@ -98,6 +101,7 @@ func (o *secretOrigin) Check(report func(path, text string)) {
 // commandFile says what answers the commands of a plane.
 type commandFile struct {
 	Workflow string `yaml:"workflow,required"`
+	Download string `yaml:"download"`
 	WhenBusy string `yaml:"whenBusy"`
 }
 
@@ -112,15 +116,16 @@ const (
 // [document.Problems]. verbs are the maker's own, env finds secrets in the
 // environment and may be nil if nothing will connect. No secret is read.
 func LoadFile(name string, verbs map[string]engine.Verb, env func(string) (string, bool)) (File, error) {
-	all, err := allVerbs(stages.Builtin(stages.Config{}), verbs)
-	if err != nil {
-		return File{}, err
-	}
 	data, err := disk.ReadFile(disk.OS(), name, maxDocument)
 	if err != nil {
 		return File{}, fmt.Errorf("read agent file: %w", err)
 	}
 	r, err := parseFile(name, data, env)
+	if err != nil {
+		return File{}, err
+	}
+	fetched := stages.Config{Openers: openers(nil, r.file.Planes), CheckSchemes: true}
+	all, err := allVerbs(stages.Builtin(fetched), verbs)
 	if err != nil {
 		return File{}, err
 	}
@@ -224,11 +229,13 @@ func (r *fileReader) others(verbs map[string]engine.Verb) {
 		r.foreign("device", err)
 	}
 	for _, name := range sortedKeys(r.text.Commands) {
-		at := document.Join("commands", name) + ".workflow"
-		if workflow := r.text.Commands[name].Workflow; workflow != "" {
-			graph, err := check(r.beside(workflow))
-			r.foreign(at, err)
-			r.inputs(at, name, graph)
+		at, text := document.Join("commands", name), r.text.Commands[name]
+		for _, answer := range [][2]string{{"workflow", text.Workflow}, {"download", text.Download}} {
+			if answer[1] != "" {
+				graph, err := check(r.beside(answer[1]))
+				r.foreign(at+"."+answer[0], err)
+				r.inputs(at+"."+answer[0], name, graph)
+			}
 		}
 	}
 }
@@ -255,24 +262,28 @@ func (r *fileReader) inputs(path, plane string, graph *engine.Graph) {
 	if graph == nil || !known {
 		return
 	}
+	inputs := speaks.inputs
+	if at := slices.IndexFunc(r.file.Planes, func(p Plane) bool { return p.Name == plane }); at >= 0 && speaks.brings != nil {
+		inputs = speaks.brings(r.file.Planes[at].words)
+	}
 	var never []string
 	for _, name := range sortedKeys(graph.Inputs) {
-		if graph.Inputs[name].Default == nil && !slices.Contains(speaks.inputs, name) {
+		if graph.Inputs[name].Default == nil && !slices.Contains(inputs, name) {
 			never = append(never, name)
 		}
 	}
 	if len(never) > 0 {
 		r.add(path, document.Conflict, "the workflow needs %s, but a command of %s brings %s only: give it a default",
-			strings.Join(never, ", "), r.text.Planes[plane].Dialect, strings.Join(speaks.inputs, ", "))
+			strings.Join(never, ", "), r.text.Planes[plane].Dialect, strings.Join(inputs, ", "))
 	}
 }
 
-// What shows that a file holds a secret itself: a private key, or a password
-// that is not said to be somewhere else.
+// What shows that a file holds a secret itself: a private key, or a password, a
+// device key or a token that is not said to be somewhere else.
 var (
 	privateKey = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY`)
-	password   = regexp.MustCompile(`(?i)password["']?\s*:`)
-	elsewhere  = regexp.MustCompile(`(?i)password["']?\s*:\s*\{?\s*(file|env)["']?\s*:`)
+	password   = regexp.MustCompile(`(?i)(password|deviceKey|token)["']?\s*:`)
+	elsewhere  = regexp.MustCompile(`(?i)(password|deviceKey|token)["']?\s*:\s*\{?\s*(file|env)["']?\s*:`)
 )
 
 // concealed takes the source lines out of the problems of a file that seems to

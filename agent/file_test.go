@@ -176,7 +176,7 @@ func TestFileMistakes(t *testing.T) {
 		{"a long socket", "planes:", "socket: /" + strings.Repeat("s", 120) + "\nplanes:", "agent.yaml:4:9: E012 socket /"},
 
 		{"an unknown dialect", "awsiot", "awsoit", `agent.yaml:6:14: E012 unknown dialect "awsoit", did you mean "awsiot"?`},
-		{"a dialect far from any", "awsiot", "x", `agent.yaml:6:14: E012 unknown dialect "x" (have ["adu" "aliyunota" "awsiot" "awsjobs" "azurehub" "haas" "tencent"])`},
+		{"a dialect far from any", "awsiot", "x", `agent.yaml:6:14: E012 unknown dialect "x" (have ["adu" "aliyunota" "awsiot" "awsjobs" "azurehub" "haas" "hawkbit" "tencent"])`},
 		{"a misspelt plane", "  aws: {", "  asw: {", `agent.yaml:10:3: E009 unknown plane "asw", did you mean "aws"?`},
 		{"a foreign plane, and one without a command", "  aws: {", "  shop: {", `agent.yaml:5:3: E010 plane aws has no command: expected commands: {aws: {workflow: FILE}}
 agent.yaml:10:3: E009 unknown plane "shop" (have ["aws"])`},
@@ -396,6 +396,55 @@ func TestNoSecretIsShown(t *testing.T) {
 	}
 }
 
+// TestPlainOfUpdates: only the agent file lets documents come by http.
+func TestPlainOfUpdates(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		settings := "hub: h.example, manufacturer: Contoso, model: Toaster"
+		if plain {
+			settings += ", plain: true"
+		}
+		lay(t, map[string]string{"agent.yaml": filePlane(`{dialect: adu, id: gw-1, secrets: {deviceKey: {env: KEY}}, settings: {` + settings + `}}`),
+			"device.yaml": goodDevice, "update.yaml": goodWorkflow})
+		f, err := LoadFile("agent.yaml", nil, noSecrets(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c mqtt.Config
+		if _, err := f.Planes[0].newLink(nil, nil, func(tuned *mqtt.Config) { c = *tuned }); err != nil || c.PlainRequests != plain {
+			t.Errorf("requests by http: %t, %v; want %t", c.PlainRequests, err, plain)
+		}
+	}
+}
+
+// TestAnswersOfDownloads: what answers downloads is checked as what answers updates, by the inputs that the settings bring.
+func TestAnswersOfDownloads(t *testing.T) {
+	const plane = `{dialect: hawkbit, url: "https://h.example", id: gw-1, secrets: {targetToken: {env: KEY}}, settings: {files: "app=os/*.img"}}`
+	wants := func(input string) string { return strings.ReplaceAll(goodWorkflow, "url: {type", input+": {type") }
+	read := func(input string) string {
+		return strings.ReplaceAll(wants(input), "inputs.url", "inputs."+input)
+	}
+	for _, tt := range []struct{ name, plane, command, download, want string }{
+		{"both", plane, "{workflow: update.yaml, download: stash.yaml}", read("app_url"), ""},
+		{"an input that never comes", plane, "{workflow: update.yaml, download: stash.yaml}", goodWorkflow,
+			"agent.yaml:7:40: E030 the workflow needs url, but a command of hawkbit brings app_filename, app_md5, app_name, app_part, app_sha1, app_sha256, app_size, app_url, app_version only: give it a default\n"},
+		{"no file", plane, `{workflow: update.yaml, download: ""}`, "", "agent.yaml:7:40: E012 expected the path of a workflow\n"},
+		{"a cloud without downloads", `{dialect: awsiot, url: "tls://h", id: gw-1}`, "{workflow: stash.yaml, download: stash.yaml}", goodWorkflow,
+			"agent.yaml:7:29: E030 awsiot has no commands that only want something downloaded: expected workflow alone\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text := strings.Replace(filePlane(tt.plane), "{workflow: update.yaml}", tt.command, 1)
+			lay(t, map[string]string{"agent.yaml": text, "device.yaml": goodDevice, "update.yaml": read("app_url"), "stash.yaml": tt.download})
+			f, err := LoadFile("agent.yaml", nil, noSecrets(t))
+			if got := mistakesOf(t, err); got != tt.want {
+				t.Errorf("got  %swant %s", got, tt.want)
+			}
+			if err == nil && f.Planes[0].words["downloads"] != "true" {
+				t.Errorf("words %v, want downloads among them", f.Planes[0].words)
+			}
+		})
+	}
+}
+
 func TestNewLink(t *testing.T) {
 	lay(t, map[string]string{"agent.yaml": goodAgent, "device.yaml": goodDevice, "update.yaml": goodWorkflow})
 	f, err := LoadFile("agent.yaml", nil, noSecrets(t))
@@ -451,6 +500,9 @@ func TestThePageOfTheAgentFile(t *testing.T) {
 	}
 	for name, d := range dialects {
 		words = append(append(append(words, name), d.settings...), d.inputs...)
+		if d.brings != nil {
+			words = append(words, d.brings(nil)...)
+		}
 	}
 	words = slices.DeleteFunc(words, regexp.MustCompile(`_[2-4]$|^(url|size|sha256|fileName)([2-9]|10)$`).MatchString) // of further files, which are explained together
 	for _, word := range append(words, busyRefuse, busyWait) {

@@ -199,11 +199,15 @@ func (s *service) command(o *order) (engine.Command, error) {
 	if o.c.ID == "" || len(o.c.ID) > maxCommandID {
 		return engine.Command{}, fmt.Errorf("its id has %d bytes, want 1 to %d", len(o.c.ID), maxCommandID)
 	}
-	graph, err := s.agent.Read(o.p.Workflow)
+	file := o.p.Workflow
+	if o.c.Name == "download" { // which comes only if something answers it
+		file = o.p.Download
+	}
+	graph, err := s.agent.Read(file)
 	if err != nil {
 		// The cloud has no use for the folders of the device.
-		text := strings.ReplaceAll(err.Error(), filepath.Dir(o.p.Workflow)+string(filepath.Separator), "")
-		return engine.Command{}, fmt.Errorf("workflow %s: %s", filepath.Base(o.p.Workflow), text)
+		text := strings.ReplaceAll(err.Error(), filepath.Dir(file)+string(filepath.Separator), "")
+		return engine.Command{}, fmt.Errorf("workflow %s: %s", filepath.Base(file), text)
 	}
 	given := map[string]any{}
 	for _, name := range slices.Sorted(maps.Keys(o.c.Inputs)) {

@@ -24,38 +24,18 @@ type Plane struct {
 	Dialect string
 	// Workflow is the file that answers the plane's commands.
 	Workflow string
+	// Download is the file that answers those that only want something
+	// downloaded, "" if there are none.
+	Download string
 	// Wait keeps a command that comes while another update runs until that has
 	// ended; otherwise it is refused.
 	Wait bool
 
-	broker mqtt.Config
-	key    mqtt.Secret       // of the device, with which it signs its logins
+	broker mqtt.Config       // or, of a plane that polls, its server's
+	key    mqtt.Secret       // of the device, with which it signs its logins, or its token
+	scheme string            // of the token
 	words  map[string]string // the settings of the dialect, and device
 	fact   bool              // the device's fact is the version among them
-}
-
-// newLink makes the plane's dialect, which goes on from what the last one
-// saved, and its connection. It starts nothing. tune, if not nil, may change the
-// settings of the connection.
-func (p Plane) newLink(saved []byte, h mqtt.Host, tune func(*mqtt.Config)) (*mqtt.Link, error) {
-	speaks, known := dialects[p.Dialect]
-	if !known {
-		return nil, fmt.Errorf("plane %s: %s", p.Name, document.Unknown("dialect", p.Dialect, sortedKeys(dialects)))
-	}
-	d, err := speaks.make(p.words, saved)
-	if err != nil {
-		return nil, fmt.Errorf("plane %s: %w", p.Name, err)
-	}
-	c := p.broker
-	c.Login = speaks.signIn(p.words, c.URL, p.key)
-	if tune != nil {
-		tune(&c)
-	}
-	link, err := mqtt.New(c, d, h)
-	if err != nil {
-		return nil, fmt.Errorf("plane %s: %w", p.Name, err)
-	}
-	return link, nil
 }
 
 // maxSetting bounds the text of a file that a setting names.
@@ -88,14 +68,27 @@ func (r *fileReader) planes() {
 		speaks := dialects[text.Dialect]
 		p := Plane{Name: name, Dialect: text.Dialect,
 			Workflow: r.beside(r.text.Commands[name].Workflow), Wait: r.text.Commands[name].WhenBusy == busyWait,
-			broker: r.broker(at, text), key: r.secret(text.Secrets.DeviceKey)}
+			Download: r.beside(r.text.Commands[name].Download)}
+		if speaks.token != nil {
+			r.server(at, text, &p)
+		} else {
+			r.noToken(at, text)
+			p.broker, p.key = r.broker(at, text), r.secret(text.Secrets.DeviceKey)
+		}
 		p.words = r.words(at, text, p.broker.URL)
+		if p.Download != "" && speaks.download != "" {
+			p.words[speaks.download] = "true"
+		}
 		_, set := text.Settings["version"]
 		p.fact = speaks.version != "" && !set
 		r.file.Planes = append(r.file.Planes, p)
 		client := r.where(text) + " " + speaks.client(p)
 		if other, taken := users[client]; taken && r.where(text) != "" && text.ID != "" {
-			r.add(at+".id", document.Conflict, "plane %s has the same id at the same url: a broker lets only one of them in", other)
+			why := "a broker lets only one of them in"
+			if speaks.token != nil {
+				why = "the server takes both for one device"
+			}
+			r.add(at+".id", document.Conflict, "plane %s has the same id at the same url: %s", other, why)
 		}
 		users[client] = name
 	}
@@ -249,6 +242,9 @@ func (r *fileReader) words(at string, text planeFile, broker string) map[string]
 		return nil
 	}
 	words := map[string]string{"device": text.ID}
+	if speaks.token != nil {
+		words["url"] = text.URL
+	}
 	for _, key := range sortedKeys(text.Settings) {
 		if slices.Contains(speaks.files, key) {
 			words[key] = r.read(document.Join(at+".settings", key), text.Settings[key])
@@ -295,6 +291,12 @@ func (r *fileReader) refused(at string, speaks dialect, err error) {
 		}
 		path := document.Join(at+".settings", key)
 		switch {
+		case key == "url" && speaks.token != nil:
+			if r.has(at + ".url") {
+				r.add(at+".url", document.BadValue, "%s", line)
+			} else {
+				r.addKey(at, document.Missing, "%s", missingURL(speaks))
+			}
 		case key == "device":
 			if r.has(at + ".id") { // else it is missing, which is told
 				r.add(at+".id", document.BadValue, "%s", line)
@@ -346,6 +348,14 @@ func (r *fileReader) commands() {
 		}
 		if r.has(at+".workflow") && text.Workflow == "" {
 			r.add(at+".workflow", document.BadValue, "expected the path of a workflow")
+		}
+		if dialect := r.text.Planes[name].Dialect; r.has(at + ".download") {
+			switch speaks, known := dialects[dialect]; {
+			case known && speaks.download == "":
+				r.addKey(at+".download", document.Conflict, "%s has no commands that only want something downloaded: expected workflow alone", dialect)
+			case text.Download == "":
+				r.add(at+".download", document.BadValue, "expected the path of a workflow")
+			}
 		}
 		if r.has(at+".whenBusy") && text.WhenBusy != busyRefuse && text.WhenBusy != busyWait {
 			r.add(at+".whenBusy", document.BadValue, "%s", document.Unknown("answer", text.WhenBusy, []string{busyRefuse, busyWait}))

@@ -19,6 +19,7 @@ import (
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/disk"
+	"github.com/updraft-ota/updraft/stages"
 )
 
 // ServeConfig says which agent file, and how. Zero fields mean the documented default.
@@ -71,8 +72,13 @@ func Serve(ctx context.Context, c ServeConfig) (res engine.Result, err error) {
 	}
 	s := &service{c: c, calls: make(chan func()), ended: make(chan outcome, 1), answered: make(chan answered, 1),
 		planes: map[string]*plane{}, kick: make(chan struct{}, 1)}
+	if c.HTTP == nil {
+		c.HTTP = stages.NewTransport(nil)
+	}
+	s.fetch.next = c.HTTP
+	defer s.fetch.close()
 	a, err := Open(ctx, Config{Device: file.Device, State: file.State, Restart: c.Restart, HTTP: c.HTTP, Verbs: c.Verbs,
-		ModuleProcess: c.ModuleProcess, Events: s.event})
+		ModuleProcess: c.ModuleProcess, Events: s.event, Openers: openers(s, file.Planes), fetch: &s.fetch})
 	if err != nil {
 		return res, err
 	}
@@ -95,6 +101,7 @@ type service struct {
 	c        ServeConfig
 	agent    *Agent
 	planes   map[string]*plane // by name; not changed after the start
+	fetch    courier           // with their tokens; not changed after the start
 	socket   *socket           // may be shared
 	calls    chan func()       // what others want of the loop
 	ended    chan outcome
@@ -116,7 +123,7 @@ type service struct {
 // plane is a plane of the agent file with its connection.
 type plane struct {
 	Plane
-	link *mqtt.Link
+	link link
 }
 
 // outcome is what driving a run came to.
@@ -160,6 +167,7 @@ func (s *service) addPlane(p Plane) error {
 		return fmt.Errorf("plane %s: %w", p.Name, err)
 	}
 	s.planes[p.Name] = at
+	s.fetch.add(p, at.link)
 	return nil
 }
 
@@ -345,12 +353,7 @@ func (s *service) status() Status {
 		st.Run = &run
 	}
 	for name, p := range s.planes {
-		l := p.link.Status()
-		at := PlaneStatus{Connected: l.Connected, Ready: l.Ready, Since: l.Since, Attempts: l.Attempts, Waiting: l.Waiting, Reports: l.Reports}
-		if l.Err != nil {
-			at.Error = l.Err.Error()
-		}
-		st.Planes[name] = at
+		st.Planes[name] = p.link.status()
 	}
 	return st
 }

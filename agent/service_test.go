@@ -16,6 +16,7 @@ import (
 
 	"github.com/updraft-ota/updraft/agent"
 	"github.com/updraft-ota/updraft/control/cloudsim"
+	"github.com/updraft-ota/updraft/control/cloudsim/aws"
 	"github.com/updraft-ota/updraft/device"
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/disk"
@@ -55,7 +56,7 @@ func (g *gate) Prepare(ctx context.Context, _ map[string][]byte) error {
 type stand struct {
 	t     *testing.T
 	dir   string
-	sim   *cloudsim.Sim
+	sim   *aws.Sim
 	gates *gates
 	clock *disk.Virtual // of the planes, nil for the machine's
 	dial  func(ctx context.Context, network, address string) (net.Conn, error)
@@ -69,7 +70,7 @@ func newStand(t *testing.T, planes, commands string) *stand {
 	t.Helper()
 	s := &stand{t: t, dir: t.TempDir(), gates: &gates{entered: make(chan string, 100), open: make(chan struct{}, 100)}}
 	var err error
-	if s.sim, err = cloudsim.Start(cloudsim.Config{Files: s.dir}); err != nil {
+	if s.sim, err = aws.Start(cloudsim.Config{Files: s.dir}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -185,7 +186,7 @@ func (s *stand) ends(device string, n int) []cloudsim.End {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
 	defer cancel()
-	d, err := s.sim.Wait(ctx, device, func(d cloudsim.Device) bool { return len(d.Ends) >= n })
+	d, err := s.sim.Wait(ctx, device, func(d aws.Device) bool { return len(d.Ends) >= n })
 	if err != nil {
 		s.t.Fatalf("%v: has %+v\n%s", err, d.Ends, s.lines())
 	}

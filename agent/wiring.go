@@ -201,7 +201,7 @@ func MakePlan(ctx context.Context, c Config, file string, inputs map[string]any)
 	if err != nil {
 		return engine.Plan{}, err
 	}
-	v.Modules = host
+	v.Modules, v.Openers = host, c.Openers
 	all, err := allVerbs(stages.Builtin(v), c.Verbs)
 	if err != nil {
 		return engine.Plan{}, err

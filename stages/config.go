@@ -22,6 +22,11 @@ import (
 type Config struct {
 	// HTTP carries all requests. The default is NewTransport(nil).
 	HTTP http.RoundTripper
+	// Fetch carries the requests of fetch. The default is HTTP.
+	Fetch http.RoundTripper
+	// Openers fetch artifacts from addresses of further schemes, by scheme in
+	// lower case: not http, https or file. Release manifests do not come from there.
+	Openers map[string]Opener
 	// Disk is where file URLs and plain paths are read. The default is disk.OS().
 	Disk disk.FS
 	// Trust is what the device file requires of artifacts.
@@ -43,6 +48,9 @@ type Config struct {
 	// CheckGrants has the check of a workflow report grants of install steps
 	// that Module does not have. A run refuses what is not granted by itself.
 	CheckGrants bool
+	// CheckSchemes has the check of a workflow report addresses that nothing
+	// here fetches. A run fails on them by itself.
+	CheckSchemes bool
 	// Exec runs the commands of probes. Without it they fail.
 	Exec func(ctx context.Context, argv []string, dir string) ([]byte, error)
 

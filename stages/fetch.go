@@ -19,7 +19,8 @@ import (
 // device runs and fits into memory, and the full image otherwise. Bodies go on
 // where they were cut off.
 //
-// Addresses are http, https and file URLs, or plain paths.
+// Addresses are http, https and file URLs, or plain paths. An agent that has a
+// cloud which sends files over its own connection fetches these too, by URL alone.
 type Fetch struct {
 	// Manifest is the address of the release manifest. Addresses in it are
 	// relative to this one, also if the server redirects it.
@@ -65,6 +66,7 @@ func (f *Fetch) Check(report func(field, text string)) {
 	if f.Manifest != "" && (f.Size != 0 || f.SHA256 != "" || f.MD5 != "") {
 		report("", "size, sha256 and md5 stand in the manifest, give them with url alone")
 	}
+	f.checkSchemes(report)
 	if f.Size < 0 {
 		report("size", fmt.Sprintf("is %d, want a number of bytes", f.Size))
 	}
@@ -131,7 +133,7 @@ func (f *Fetch) Filter(ctx context.Context, t *engine.Task, _ []engine.Source) (
 
 // plain is an artifact without a release, as far as the device trusts one.
 func (f *Fetch) plain(t *engine.Task) (engine.Source, error) {
-	require, where := f.c.Trust.Require, trust.Redact(f.URL)
+	require, where := f.c.Trust.Require, f.c.shown(f.URL)
 	switch {
 	case require == trust.None:
 	case require != trust.SHA256:

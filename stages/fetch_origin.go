@@ -14,10 +14,10 @@ import (
 
 	"github.com/updraft-ota/updraft/engine"
 	"github.com/updraft-ota/updraft/internal/disk"
-	"github.com/updraft-ota/updraft/internal/trust"
 )
 
-// origin is an artifact at an address: http, https, file or a plain path.
+// origin is an artifact at an address: http, https, file, a plain path, or what
+// an [Opener] knows.
 type origin struct {
 	c       *Config
 	t       *engine.Task
@@ -37,7 +37,7 @@ func (o *origin) Cost() []engine.Effect {
 	if _, local := localPath(o.address); local {
 		kind = "read"
 	}
-	e := engine.Effect{Kind: kind, Target: trust.Redact(o.address), Bytes: o.size, Certainty: engine.Exact}
+	e := engine.Effect{Kind: kind, Target: o.name(), Bytes: o.size, Certainty: engine.Exact}
 	if o.size < 0 {
 		e.Bytes, e.Certainty = 0, engine.Unknown
 	}
@@ -72,6 +72,10 @@ func (o *origin) Open(ctx context.Context, at engine.State) (engine.Stream, erro
 	var err error
 	if path, local := localPath(o.address); local {
 		err = s.openFile(o.c.Disk, path)
+	} else if by := o.c.opener(o.address); by != nil {
+		err = s.openBy(ctx, by)
+	} else if wrong := o.c.unfetched(o.address); wrong != "" {
+		err = &engine.Failure{Code: "address", Err: errors.New(wrong)}
 	} else {
 		err = s.openWeb(ctx)
 	}
@@ -81,7 +85,7 @@ func (o *origin) Open(ctx context.Context, at engine.State) (engine.Stream, erro
 	return s, nil
 }
 
-func (o *origin) name() string { return trust.Redact(o.address) }
+func (o *origin) name() string { return o.c.shown(o.address) }
 
 // localPath gives the path of a file URL or of an address that is no URL.
 func localPath(address string) (string, bool) {

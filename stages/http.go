@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -119,12 +120,9 @@ func (c *Config) roundTrip(ctx context.Context, clock disk.Clock, u *url.URL, a 
 			req.Header.Set("If-Range", a.etag)
 		}
 	}
-	late := fmt.Errorf("no answer within %v", headerTimeout)
-	limit, stop := disk.WithTimeout(reqCtx, clock, headerTimeout, late)
-	unhook := context.AfterFunc(limit, func() { cancel(context.Cause(limit)) })
-	resp, err := c.HTTP.RoundTrip(req)
-	unhook()
-	stop()
+	answered := answering(reqCtx, cancel, clock)
+	resp, err := cmp.Or(c.Fetch, c.HTTP).RoundTrip(req)
+	answered()
 	if err == nil {
 		return resp, &watched{ctx: reqCtx, cancel: cancel, where: where}, nil
 	}
@@ -136,6 +134,17 @@ func (c *Config) roundTrip(ctx context.Context, clock disk.Clock, u *url.URL, a 
 		return nil, nil, context.Cause(ctx)
 	}
 	return nil, nil, &engine.Retry{Err: &engine.Failure{Code: "network", Err: fmt.Errorf("ask %s: %w", where, err)}}
+}
+
+// answering cancels a request that has no answer in time, unless the function
+// that it returns is called before.
+func answering(ctx context.Context, cancel context.CancelCauseFunc, clock disk.Clock) (answered func()) {
+	limit, stop := disk.WithTimeout(ctx, clock, headerTimeout, fmt.Errorf("no answer within %v", headerTimeout))
+	unhook := context.AfterFunc(limit, func() { cancel(context.Cause(limit)) })
+	return func() {
+		unhook()
+		stop()
+	}
 }
 
 // redirect gives the address that an answer leads to, or nil. The user and

@@ -76,8 +76,8 @@ func (w *watched) look(window time.Duration, least int64) (waited time.Duration,
 	return 0, slow
 }
 
-// Read reads the body. Errors other than io.EOF are an [*engine.Retry], or the
-// cause of a context that ended.
+// Read reads the body. Errors other than io.EOF are an [*engine.Retry], an
+// [*engine.Failure] of an [Opener], or the cause of a context that ended.
 func (w *watched) Read(p []byte) (int, error) {
 	w.mu.Lock()
 	w.reading, w.since = true, w.clock.Mono()
@@ -92,12 +92,15 @@ func (w *watched) Read(p []byte) (int, error) {
 		return n, err
 	}
 	cause := context.Cause(w.ctx)
-	var slow *engine.Failure
+	var slow, failure *engine.Failure
+	var retry *engine.Retry
 	switch {
 	case errors.As(cause, &slow) && slow.Code == "slow":
 		return n, &engine.Retry{Err: slow}
 	case cause != nil:
 		return n, cause
+	case errors.As(err, &retry) || errors.As(err, &failure): // of an Opener
+		return n, err
 	}
 	return n, &engine.Retry{Err: &engine.Failure{Code: "network", Err: fmt.Errorf("read %s: %w", w.where, err)}}
 }

@@ -235,17 +235,21 @@ func (g *guide) messages() []cloudsim.Line {
 // ends holds what the cloud knows to one end a job, each with a report of its own.
 func (g *guide) ends(want map[string]string) {
 	g.t.Helper()
-	data, err := os.ReadFile(filepath.Join(g.dir, ".updraft-sim", "devices.json"))
+	files, err := filepath.Glob(filepath.Join(g.dir, ".updraft-sim", "devices", "*.json"))
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	var devices map[string]cloudsim.Device
-	if err := json.Unmarshal(data, &devices); err != nil {
-		g.t.Fatal(err)
-	}
 	got, reports := map[string]string{}, map[string]bool{}
-	for _, d := range devices {
-		for _, e := range d.Ends {
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		var r cloudsim.Record
+		if err := json.Unmarshal(data, &r); err != nil {
+			g.t.Fatal(err)
+		}
+		for _, e := range r.Ends {
 			got[e.Job] += e.Result
 			reports[e.Report] = true
 		}

@@ -223,10 +223,7 @@ func (u *unit) holds(image []byte) error {
 // desire pushes a job for an id of the device, also if the simulator is away meanwhile.
 func (u *unit) desire(ctx context.Context, id, job, version string) error {
 	for {
-		st, err := u.f.cloud().State(ctx)
-		if err == nil {
-			_, err = u.f.cloud().Push(ctx, id, map[string]any{"jobID": job, "softwareURL": st.Endpoints.Files + version + "/release.json"})
-		}
+		_, err := u.f.cloud().Order(ctx, cloudsim.Order{Verb: cloudsim.VerbPush, Device: id, Job: job, Software: cloudsim.Software{File: version + "/release.json"}})
 		if err == nil {
 			return nil
 		}

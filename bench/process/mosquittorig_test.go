@@ -28,6 +28,7 @@ import (
 	paho "github.com/eclipse/paho.mqtt.golang"
 
 	"github.com/updraft-ota/updraft/control/cloudsim"
+	"github.com/updraft-ota/updraft/control/cloudsim/aws"
 )
 
 // fleet is mosquitto, the cloud behind it, and a folder for each device.
@@ -35,7 +36,7 @@ type fleet struct {
 	dir    string
 	port   string
 	broker *process
-	sim    *cloudsim.Sim // mosquitto is a client of its, and hands on what devices say
+	sim    *aws.Sim // mosquitto is a client of its, and hands on what devices say
 	files  *gate
 }
 
@@ -78,7 +79,7 @@ func newFleet(t *testing.T, a *authority, persistence string) *fleet {
 	m := &fleet{dir: t.TempDir(), port: freePort(t), files: newGate(t)}
 	t.Cleanup(func() { m.nothingLeft(t) })
 	var err error
-	if m.sim, err = cloudsim.Start(cloudsim.Config{Applications: []string{"mosquitto"}}); err != nil {
+	if m.sim, err = aws.Start(cloudsim.Config{Applications: []string{"mosquitto"}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = m.sim.Close() })
@@ -179,10 +180,10 @@ func (m *fleet) stops(t *testing.T, agent *process) {
 // answered waits until the cloud has heard of a device.
 func (m *fleet) answered(t *testing.T, id string) {
 	t.Helper()
-	m.wait(t, id, func(d cloudsim.Device) bool { return d.Version > 0 })
+	m.wait(t, id, func(d aws.Device) bool { return d.Version > 0 })
 }
 
-func (m *fleet) wait(t *testing.T, id string, ok func(cloudsim.Device) bool) cloudsim.Device {
+func (m *fleet) wait(t *testing.T, id string, ok func(aws.Device) bool) aws.Device {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -219,7 +220,7 @@ func (m *fleet) delta(job string) string {
 // succeeds waits for the one report of a job.
 func (m *fleet) succeeds(t *testing.T, job string) {
 	t.Helper()
-	d := m.wait(t, "gw-1", func(d cloudsim.Device) bool { return len(d.Ends) > 0 })
+	d := m.wait(t, "gw-1", func(d aws.Device) bool { return len(d.Ends) > 0 })
 	if e := d.Ends[0]; len(d.Ends) != 1 || e.Job != job || e.Result != "SUCCESS" {
 		t.Errorf("ends %+v, want one success of %s", d.Ends, job)
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/updraft-ota/updraft/agent"
-	"github.com/updraft-ota/updraft/control/cloudsim"
+	"github.com/updraft-ota/updraft/control/cloudsim/aws"
 )
 
 func TestUsage(t *testing.T) {
@@ -106,7 +106,7 @@ func TestAnUpdateThatNeedsARestart(t *testing.T) {
 		t.Fatalf("code %d, want %d; it said\n%s", code, exitWaiting, r.said())
 	}
 	r = start(t, noEnv, "run", "--config", m.config, "--restart", "simulate", "--log", "json")
-	d, err := sim.Wait(t.Context(), "gw-1", func(d cloudsim.Device) bool { return len(d.Ends) > 0 })
+	d, err := sim.Wait(t.Context(), "gw-1", func(d aws.Device) bool { return len(d.Ends) > 0 })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestStatusAsksTheSocket(t *testing.T) {
 	r.until("listens to")
 	follower := start(t, noEnv, "status", "--follow", "--config", m.config)
 	push("j-1")
-	if _, err := sim.Wait(t.Context(), "gw-1", func(d cloudsim.Device) bool { return len(d.Ends) > 0 }); err != nil {
+	if _, err := sim.Wait(t.Context(), "gw-1", func(d aws.Device) bool { return len(d.Ends) > 0 }); err != nil {
 		t.Fatal(err)
 	}
 	code, stdout, stderr := call(t, "status", "--config", m.config)

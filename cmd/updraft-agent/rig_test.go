@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/updraft-ota/updraft/control/cloudsim"
+	"github.com/updraft-ota/updraft/control/cloudsim/aws"
 )
 
 // machine is a folder with an agent file and what that names.
@@ -70,13 +71,13 @@ func (m machine) file(t *testing.T, name, text string) string {
 }
 
 // cloud is a simulated cloud with one image to give.
-func cloud(t *testing.T) (sim *cloudsim.Sim, push func(job string)) {
+func cloud(t *testing.T) (sim *aws.Sim, push func(job string)) {
 	t.Helper()
 	files := t.TempDir()
 	if err := os.WriteFile(filepath.Join(files, "new.img"), []byte("new"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	sim, err := cloudsim.Start(cloudsim.Config{Files: files})
+	sim, err := aws.Start(cloudsim.Config{Files: files})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/updraft-ota/updraft/control/cloudsim"
+	"github.com/updraft-ota/updraft/control/cloudsim/aws"
 	"github.com/updraft-ota/updraft/engine"
 )
 
@@ -23,7 +24,7 @@ const (
 // demoCloud is the simulated cloud of the demo, and shows what it sees. Its
 // methods may be called by any goroutine.
 type demoCloud struct {
-	sim   *cloudsim.Sim
+	sim   *aws.Sim
 	page  *page
 	trace io.Closer
 	stop  context.CancelFunc
@@ -41,7 +42,7 @@ func (d *demo) startCloud(ctx context.Context) error {
 		return err
 	}
 	c := &demoCloud{page: d.page, trace: trace}
-	c.sim, err = cloudsim.Start(cloudsim.Config{State: folder, Files: d.path("releases"), Trace: trace, Events: c.event})
+	c.sim, err = aws.Start(cloudsim.Config{State: folder, Files: d.path("releases"), Trace: trace, Events: c.event})
 	if err != nil {
 		return errors.Join(err, trace.Close())
 	}
@@ -49,9 +50,9 @@ func (d *demo) startCloud(ctx context.Context) error {
 	ctx, c.stop = context.WithCancel(ctx)
 	c.watch.Go(func() {
 		var last engine.Event
-		_, _ = c.sim.Wait(ctx, demoDevice, func(d cloudsim.Device) bool { // ends with ctx
+		_, _ = c.sim.Wait(ctx, demoDevice, func(d aws.Device) bool { // ends with ctx
 			job, _ := d.Desired["jobID"].(string)
-			if e, ok := progressOf(d, job); ok && (e.Run != last.Run || e.Step != last.Step || e.Done != last.Done) {
+			if e, ok := progressOf(c.record(), job); ok && (e.Run != last.Run || e.Step != last.Step || e.Done != last.Done) {
 				last = e
 				e.Time = time.Now()
 				c.page.sees(e)
@@ -76,11 +77,11 @@ func (c *demoCloud) event(e cloudsim.Event) {
 	switch e.Kind {
 	case cloudsim.EventConnected, cloudsim.EventGone:
 		c.page.tell("cloud", string(e.Kind), facts{"device": e.Client}, "%s", simLine(e))
-	case cloudsim.EventDesired:
-		_, version, _ := strings.Cut(e.Job, "-")
+	case cloudsim.EventOrder:
+		_, version, _ := strings.Cut(e.Done.Job, "-")
 		c.page.fresh()
-		c.page.tell("cloud", "desired", facts{"device": e.Client, "job": e.Job, "version": version},
-			"%s is to do job %s: %s", e.Client, e.Job, e.URL)
+		c.page.tell("cloud", "desired", facts{"device": e.Client, "job": e.Done.Job, "version": version},
+			"%s is to do job %s: %s", e.Client, e.Done.Job, e.Done.URL)
 	case cloudsim.EventReport:
 		f := facts{"device": e.Client, "job": e.End.Job, "result": e.End.Result, "report": e.End.Report, "arrivals": e.End.Arrivals}
 		if e.End.Code != "" {
@@ -113,6 +114,12 @@ func (c *demoCloud) ask(version string) error {
 
 func jobOf(version string) string { return "to-" + version }
 
+// record is what the cloud keeps of the device.
+func (c *demoCloud) record() cloudsim.Record {
+	r, _ := c.sim.Book().Look(demoDevice)
+	return r
+}
+
 // served counts the bytes that a file of a release has cost, by its name.
 func (c *demoCloud) served(version, file string) cloudsim.Served {
 	return c.sim.Served()[version+"/"+file]
@@ -120,7 +127,7 @@ func (c *demoCloud) served(version, file string) cloudsim.Served {
 
 // sees gives the progress of a job, as far as the cloud was told.
 func (c *demoCloud) sees(job string) (done, total int64) {
-	e, _ := progressOf(c.sim.Device(demoDevice), job)
+	e, _ := progressOf(c.record(), job)
 	return e.Done, e.Total
 }
 
@@ -130,7 +137,7 @@ func (d *demo) hears(ctx context.Context, version, result, state, code string) e
 	job := jobOf(version)
 	var end *cloudsim.End
 	err := until(ctx, endTime, "the cloud hears how job "+job+" went", func() (bool, error) {
-		end = endOf(d.cloud.sim.Device(demoDevice), job)
+		end = endOf(d.cloud.sim.Device(demoDevice).Ends, job)
 		return end != nil, d.agent.runs()
 	})
 	if err != nil {

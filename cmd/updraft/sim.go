@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -19,25 +17,19 @@ import (
 	"github.com/updraft-ota/updraft/internal/disk"
 )
 
-// simClouds are the clouds that can be simulated: the command of each, with
-// what drives it below.
-var simClouds = map[string]func(*program) *cobra.Command{
-	"awsiot": (*program).simAWSIoTCommand,
-}
-
 func (p *program) simCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sim",
 		Short: "Simulate a cloud on this machine",
-		Long: `Run the other half of a cloud's dialect on this machine: its broker, its shadows
-and a file server, with faults at will. It needs no account and no network. It
-is for a desk and for tests; nothing of it belongs on a network that is not
-trusted.`,
+		Long: `Run the other half of a cloud's dialect on this machine: its broker, what it
+keeps of devices, and a file server, with faults at will. It needs no account
+and no network. It is for a desk and for tests; nothing of it belongs on a
+network that is not trusted.`,
 		Example: `  updraft sim awsiot --files dist
   updraft sim awsiot push --device gw-1 --url gateway-2.0.img --wait 5m`,
 	}
-	for _, name := range slices.Sorted(maps.Keys(simClouds)) {
-		c.AddCommand(simClouds[name](p))
+	for _, plane := range simPlanes() {
+		c.AddCommand(p.simPlaneCommand(plane))
 	}
 	return c
 }
@@ -49,10 +41,10 @@ const (
 )
 
 // simPlace says where the simulator is that a command drives.
-type simPlace struct{ state, control string }
+type simPlace struct{ plane, state, control string }
 
-func addSimPlace(c *cobra.Command) *simPlace {
-	at := &simPlace{}
+func addSimPlace(c *cobra.Command, plane simPlane) *simPlace {
+	at := &simPlace{plane: plane.name}
 	c.Flags().StringVar(&at.state, "state", simFolder, "`DIR` of the simulator, which names its address")
 	c.Flags().StringVar(&at.control, "control", "", "control `URL` of the simulator, instead of --state")
 	must(c.MarkFlagDirname("state"))
@@ -67,7 +59,7 @@ func (at *simPlace) remote() (cloudsim.Remote, error) {
 	if control == "" {
 		known, err := readEndpoints(at.state)
 		if errors.Is(err, fs.ErrNotExist) {
-			return cloudsim.Remote{}, usagef("no simulator has run in %s: start one there (updraft sim awsiot), or name one with --control or --state", quoted(at.state))
+			return cloudsim.Remote{}, usagef("no simulator has run in %s: start one there (updraft sim %s), or name one with --control or --state", quoted(at.state), at.plane)
 		}
 		if err != nil {
 			return cloudsim.Remote{}, usagef("%w", err)
@@ -107,13 +99,13 @@ func readEndpoints(state string) (known cloudsim.Endpoints, err error) {
 
 // simError says of a simulator that does not run how to start it, and makes
 // what it finds wrong a mistake in the command line.
-func simError(err error) error {
+func simError(err error, plane simPlane) error {
 	var dial *net.OpError
 	switch {
 	case errors.Is(err, cloudsim.ErrConfig):
 		return usagef("%s", strings.TrimPrefix(err.Error(), cloudsim.ErrConfig.Error()+": "))
 	case errors.As(err, &dial) && errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no simulator answers at %v: it has ended; start it again (updraft sim awsiot)", dial.Addr)
+		return fmt.Errorf("no simulator answers at %v: it has ended; start it again (updraft sim %s)", dial.Addr, plane.name)
 	}
 	return err
 }

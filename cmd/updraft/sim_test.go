@@ -57,7 +57,7 @@ func TestSimPlaysTheWholePattern(t *testing.T) {
 	failure := map[string]any{"jobID": "j-2", "result": "FAILURE", "error": map[string]any{"code": "probe", "message": "it is not\nhealthy"}}
 	d.report("gw-1", "r-2", failure)
 	out, _ := push.end(t, exitRolledBack)
-	if p := decoded[pushed](t, out); p.Job != "j-2" || p.End == nil || p.End.Result != "FAILURE" || p.End.Code != "probe" || p.End.Report != "r-2" {
+	if p := decoded[ordered](t, out); p.Job != "j-2" || p.End == nil || p.End.Result != "FAILURE" || p.End.Code != "probe" || p.End.Report != "r-2" {
 		t.Errorf("push prints %s", out)
 	}
 	d.report("gw-1", "r-2", failure)
@@ -65,7 +65,7 @@ func TestSimPlaysTheWholePattern(t *testing.T) {
 
 	// One is tried again without a URL, and the device does not say how it went.
 	out, say := s.sub(t, "push", "--device", "gw-1", "--wait", "1ms", "--json").end(t, exitWaiting)
-	retry := decoded[pushed](t, out)
+	retry := decoded[ordered](t, out)
 	if !strings.HasPrefix(retry.Job, "job-") || retry.URL != "http://127.0.0.1:1/v3.img" || retry.End != nil || !strings.HasSuffix(say, "updraft sim awsiot show --device gw-1 --state "+state+"\n") {
 		t.Errorf("push prints %s%s", out, say)
 	}
@@ -265,12 +265,12 @@ func TestSimMistakes(t *testing.T) {
 		{"--trace " + dir + at("x"), exitUsage, "is a directory"},
 		{at("state"), exitBusy, "another simulator is at work"},
 		{"push --url v2.img" + at("state"), exitUsage, "--device ID is missing"},
-		{"push --device gw-1" + at("state"), exitUsage, "--url URL is missing"},
-		{"push --device gw/1 --url v2.img" + at("state"), exitUsage, `"gw/1" is no device id`},
-		{"push --device gw-1 --url v3.img" + at("state"), exitUsage, "no file v3.img in " + dir + ": no such file"},
-		{"push --device gw-1 --url ../v3.img" + at("state"), exitUsage, "no file ../v3.img in " + dir + ": path escapes"},
+		{"push --device gw-1" + at("state"), exitUsage, "a URL is missing"},
+		{"push --device gw/1 --url v2.img" + at("state"), exitUsage, `"gw/1" is no name of a thing`},
+		{"push --device gw-1 --url v3.img" + at("state"), exitUsage, `no file "v3.img" in "` + dir + `": no such file`},
+		{"push --device gw-1 --url ../v3.img" + at("state"), exitUsage, `no file "../v3.img" in "` + dir + `": path escapes`},
 		{"push --device gw-1 --url state" + at("state"), exitUsage, "it is something else"},
-		{"push --device gw-1 --url v2.img" + at("bare"), exitUsage, "the simulator has no --files"},
+		{"push --device gw-1 --url v2.img" + at("bare"), exitUsage, "the simulator has no folder of files"},
 		{"push --device gw-1 --url v2.img" + at("wide"), exitUsage, "listens on all addresses"},
 		{"push --device gw-1 --url v2.img --job a/b" + at("state"), exitUsage, `--job "a/b": expected`},
 		{"push --device gw-1 --url v2.img --sha256 12" + at("state"), exitUsage, "expected 64 hexadecimal digits"},
@@ -280,7 +280,7 @@ func TestSimMistakes(t *testing.T) {
 		{"push --device gw-1 --url v2.img --set a" + at("state"), exitUsage, "expected KEY=VALUE"},
 		{"push --device gw-1 --url v2.img --set a=1 --set a=2" + at("state"), exitUsage, "given twice"},
 		{"push --device gw-1 --url v2.img --version 1 --set version=2" + at("state"), exitUsage, "given twice"},
-		{"push --device gw-1 --url v2.img --set jobID=2" + at("state"), exitUsage, "said by --url and --job"},
+		{"push --device gw-1 --url v2.img --set jobID=2" + at("state"), exitUsage, "said by the URL and the job"},
 		{"push --device gw-1 --url v2.img --set a=" + strings.Repeat("x", 9000) + at("state"), exitUsage, "exceeds the maximum size"},
 		{"push --device gw-1 --url v2.img" + at("x"), exitUsage, "no simulator has run in"},
 		{"push --device gw-1 --url v2.img" + at("broken"), exitUsage, "does not hold the addresses"},
@@ -327,7 +327,7 @@ func TestSimFaults(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", kinds)) {
 		t.Errorf("the faults are %q, but the simulator says %v", kinds, err)
 	}
-	values := map[string]string{"client": "gw-1", "every": "3", "delay": "200ms", "rate": "1000", "after": "5"}
+	values := map[string]string{"client": "gw-1", "every": "3", "delay": "200ms", "rate": "1000", "after": "5", "status": "403"}
 	for _, f := range simFaults {
 		args := []string{"fault", string(f.kind)}
 		want := string(f.kind)

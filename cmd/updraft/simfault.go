@@ -30,10 +30,17 @@ var simFaults = []struct {
 	{cloudsim.FaultCut, "files end after --after bytes", []string{"client", "every", "after"}},
 	{cloudsim.FaultMissing, "files are not found", []string{"client", "every"}},
 	{cloudsim.FaultChanged, "files have other bytes and another ETag", []string{"client", "every"}},
+	{cloudsim.FaultStatus, "files are answered with --status", []string{"client", "every", "status"}},
+	{cloudsim.FaultNoRange, "files come whole, whatever part is asked for", []string{"client", "every"}},
+	{cloudsim.FaultNewURL, "each time a URL is told it has another query", []string{"client", "every"}},
+	{cloudsim.FaultWrongHash, "digests of orders from now on are wrong", []string{"client", "every"}},
+	{cloudsim.FaultWrongSize, "sizes of orders from now on are wrong", []string{"client", "every"}},
+	{cloudsim.FaultToken, "connections are cut and logins refused, as with an expired token", []string{"client", "every"}},
+	{cloudsim.FaultThrottled, `requests get the vendor's word for "too many"`, []string{"client", "every"}},
 	{cloudsim.FaultNone, "all is well again", nil},
 }
 
-func (p *program) simFaultCommand() *cobra.Command {
+func (p *program) simFaultCommand(plane simPlane) *cobra.Command {
 	var kinds, table []string
 	for _, f := range simFaults {
 		kinds = append(kinds, string(f.kind))
@@ -50,10 +57,10 @@ it, or the kind none ends all.
 
 --client limits a fault to one device, and one of files to the name of a file.
 With --json the result is a list of objects with kind, client, every, delay,
-rate, after and hits, which counts how often it happened.`,
-		Example: `  updraft sim awsiot fault lost-puback --every 3
-  updraft sim awsiot fault slow --rate 20000
-  updraft sim awsiot fault none`,
+rate, after, status and hits, which counts how often it happened.`,
+		Example: strings.ReplaceAll(`  updraft sim PLANE fault lost-puback --every 3
+  updraft sim PLANE fault slow --rate 20000
+  updraft sim PLANE fault none`, "PLANE", plane.name),
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) > 1:
@@ -72,16 +79,17 @@ rate, after and hits, which counts how often it happened.`,
 			return words, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
-	at := addSimPlace(c)
+	at := addSimPlace(c, plane)
 	f := cloudsim.Fault{}
 	c.Flags().StringVar(&f.Client, "client", "", "only for the device or file with this `ID` or name")
 	c.Flags().IntVar(&f.Every, "every", 0, "happen each `N` times only")
 	delay := c.Flags().Duration("delay", 0, "of delay: how `long`, at most a minute")
 	c.Flags().Int64Var(&f.Rate, "rate", 0, "of slow: `BYTES` a second")
 	c.Flags().Int64Var(&f.After, "after", 0, "of cut: after so many `BYTES` of an answer")
+	c.Flags().IntVar(&f.Status, "status", 0, "of status: `CODE` of the answer, such as 403")
 	c.Flags().BoolVar(&f.Off, "off", false, "end this kind")
 	asJSON := c.Flags().Bool("json", false, "print JSON")
-	for _, name := range []string{"client", "every", "delay", "rate", "after"} {
+	for _, name := range []string{"client", "every", "delay", "rate", "after", "status"} {
 		must(c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -94,7 +102,7 @@ rate, after and hits, which counts how often it happened.`,
 		if err != nil {
 			return err
 		}
-		return p.simFault(cmd.Context(), r, f, *asJSON)
+		return p.simFault(cmd.Context(), r, f, plane, *asJSON)
 	}
 	return c
 }
@@ -108,7 +116,7 @@ func checkFault(f cloudsim.Fault, given func(flag string) bool) error {
 			knows = append(known.flags[:len(known.flags):len(known.flags)], "off")
 		}
 	}
-	for _, flag := range []string{"client", "every", "delay", "rate", "after", "off"} {
+	for _, flag := range []string{"client", "every", "delay", "rate", "after", "status", "off"} {
 		switch {
 		case !given(flag):
 		case f.Kind == "":
@@ -126,24 +134,26 @@ func checkFault(f cloudsim.Fault, given func(flag string) bool) error {
 		return usagef("--after %d: expected a number of bytes", f.After)
 	case f.Kind == cloudsim.FaultDelay && !f.Off && (f.Delay <= 0 || f.Delay > cloudsim.Duration(time.Minute)):
 		return usagef("--delay: expected a delay of up to a minute, such as 200ms")
+	case f.Kind == cloudsim.FaultStatus && !f.Off && (f.Status < 400 || f.Status > 599):
+		return usagef("--status: expected a status of 400 to 599, such as 403")
 	case f.Kind == cloudsim.FaultSlow && !f.Off && f.Rate <= 0:
 		return usagef("--rate: expected a number of bytes a second")
 	}
 	return nil
 }
 
-func (p *program) simFault(ctx context.Context, r cloudsim.Remote, f cloudsim.Fault, asJSON bool) error {
+func (p *program) simFault(ctx context.Context, r cloudsim.Remote, f cloudsim.Fault, plane simPlane, asJSON bool) error {
 	var now []cloudsim.Fault
 	if f.Kind == "" {
 		st, err := r.State(ctx)
 		if err != nil {
-			return simError(err)
+			return simError(err, plane)
 		}
 		now = st.Faults
 	} else {
 		var err error
 		if now, err = r.SetFault(ctx, f); err != nil {
-			return simError(err)
+			return simError(err, plane)
 		}
 	}
 	if f.Kind == cloudsim.FaultDrop && f.Every == 0 && !f.Off {
@@ -180,6 +190,9 @@ func faultText(f cloudsim.Fault) string {
 	}
 	if f.Kind == cloudsim.FaultCut {
 		text += fmt.Sprintf(" --after %d", f.After)
+	}
+	if f.Status > 0 {
+		text += fmt.Sprintf(" --status %d", f.Status)
 	}
 	if f.Hits > 0 {
 		text += fmt.Sprintf(" (happened %d times)", f.Hits)

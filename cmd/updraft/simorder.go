@@ -2,14 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"net"
-	"net/url"
-	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -22,74 +16,99 @@ import (
 	"github.com/updraft-ota/updraft/internal/disk"
 )
 
-// pushFlags say what is desired of a device.
-type pushFlags struct {
-	device, url, job, version, sha256 string
-	size                              int64
-	set                               []string
-	wait                              time.Duration
-	json                              bool
-	again                             string // flags that lead to the simulator, for messages
+// orderFlags say what is wanted of a device.
+type orderFlags struct {
+	plane                          simPlane
+	verb                           cloudsim.Verb
+	device, url, job, version      string
+	sha256, md5, sha1, delta, from string
+	size                           int64
+	set                            []string
+	all                            bool
+	wait                           time.Duration
+	json                           bool
+	again                          string // flags that lead to the simulator, for messages
 }
 
-// pushed is the result of push.
-type pushed struct {
-	Device string        `json:"device"`
-	Job    string        `json:"job"`
-	URL    string        `json:"url,omitempty"` // without its query
-	Shadow int64         `json:"shadow"`        // its version
-	End    *cloudsim.End `json:"end,omitempty"` // if it was waited for
+// ordered is the result of an order for one device.
+type ordered struct {
+	cloudsim.Done
+	End *cloudsim.End `json:"end,omitempty"` // if it was waited for
 }
 
-func (p *program) simPushCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "push",
-		Short: "Desire software of a device",
-		Long: `Write into the desired state of a device, as an application does: softwareURL,
-jobID, version, sha256 and size. The device hears of it at once, or when it
-connects.
+// simVerbs are the orders for people.
+var simVerbs = map[cloudsim.Verb]struct{ short, long string }{
+	cloudsim.VerbPush: {"Want an update of a device", `Want an update of a device, as an operator does at the vendor's console. The
+device hears of it at once, or when it comes.`},
+	cloudsim.VerbReplace: {"Want another update in place of the one under way", `Want another update of a device in place of the one under way.`},
+	cloudsim.VerbCancel:  {"Stop an update", `Stop the update of a device that is under way, as the vendor does.`},
+	cloudsim.VerbRetry:   {"Try an update once more", `Have a device try its last update once more, as the vendor does.`},
+}
+
+func (p *program) simOrderCommand(plane simPlane, verb cloudsim.Verb) *cobra.Command {
+	about := simVerbs[verb]
+	software := verb == cloudsim.VerbPush || verb == cloudsim.VerbReplace
+	long := about.long
+	if software {
+		long += `
 
 A --url without a scheme is the name of a file below --files of the simulator,
-and becomes its address there; a query may follow it. With a --url, a version,
-sha256 or size that an earlier push desired goes, unless it is given again;
-without, the device is to try again what was desired last. A device does a job
-once, so each push is a new job unless --job says otherwise; an end that it
-reported before is the end of a push with the same --job, too.
+and becomes its address there; a query may follow it. A device does a job once,
+so each push is a new job unless --job says otherwise.`
+	}
+	long += `
 
---set adds members of any name. A value that is JSON is taken as that, all else
-as text; null deletes the member.
+--set adds members by name. A value that is JSON is taken as that, all else as
+text. ` + plane.set + `
 
---wait shows the progress that the device reports, and waits for the end:
-    0  the device reports SUCCESS; without --wait: it is desired
-    4  it reports FAILURE, or any other result
-    6  there is no end yet, or an interrupt came; the job stays desired
-  All other exit codes are those of updraft run. With --json the result is an
-  object with device, job, url, shadow (version of the device's shadow) and end:
-  job, result, code, message, report (its id), arrivals, first and last.`,
-		Example: `  updraft sim awsiot push --device gw-1 --url gateway-2.0.img --version 2.0 --wait 5m
-  updraft sim awsiot push --device gw-1 --url https://host/release.json --job j-18 --set channel=beta`,
+The exit code is 0, or with --wait: 0 if the update succeeded, 4 if not, 3 if
+there is no end yet. With --json the result is an object with device, job, url,
+text and end: job, outcome, result, code, message, report (its id), arrivals,
+first and last; with --all a list of them.`
+	example := fmt.Sprintf("  updraft sim %s %s --device gw-1", plane.name, verb)
+	if software {
+		example += " --url gateway-2.0.img --version 2.0 --wait 5m"
+	}
+	c := &cobra.Command{
+		Use:               string(verb),
+		Short:             about.short,
+		Long:              long,
+		Example:           example,
 		Args:              arguments(),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	at := addSimPlace(c)
-	f := pushFlags{}
-	c.Flags().StringVar(&f.device, "device", "", "`ID` of the device (required)")
-	c.Flags().StringVar(&f.url, "url", "", "`URL` of the software, or a file name below --files of the simulator")
+	at := addSimPlace(c, plane)
+	f := orderFlags{plane: plane, verb: verb}
+	c.Flags().StringVar(&f.device, "device", "", "`ID` of the device")
+	c.Flags().BoolVar(&f.all, "all", false, "each device that the cloud has seen, in place of --device")
 	c.Flags().StringVar(&f.job, "job", "", "`ID` of the job (default a random one, which is printed)")
-	c.Flags().StringVar(&f.version, "version", "", "version `V` of the software")
-	c.Flags().StringVar(&f.sha256, "sha256", "", "SHA-256 of the software, `HEX`")
-	c.Flags().Int64Var(&f.size, "size", 0, "size of the software, `N` bytes")
-	c.Flags().StringArrayVar(&f.set, "set", nil, "`KEY=VALUE` to desire too, repeatable")
+	without := []string{"device", "job", "set", "wait"}
+	if software {
+		c.Flags().StringVar(&f.url, "url", "", "`URL` of the software, or a file name below --files of the simulator")
+		c.Flags().StringVar(&f.version, "version", "", "version `V` of the software")
+		c.Flags().StringVar(&f.sha256, "sha256", "", "SHA-256 of the software, `HEX` (default of the file)")
+		c.Flags().StringVar(&f.sha1, "sha1", "", "SHA-1 of the software, `HEX` (default of the file)")
+		c.Flags().StringVar(&f.md5, "md5", "", "MD5 of the software, `HEX` (default of the file)")
+		c.Flags().Int64Var(&f.size, "size", 0, "size of the software, `N` bytes (default of the file)")
+		c.Flags().StringVar(&f.delta, "delta", "", "`FILE` with a patch to the software, for clouds that know such")
+		c.Flags().StringVar(&f.from, "from", "", "`FILE` that the patch is from")
+		c.MarkFlagsRequiredTogether("delta", "from")
+		without = append(without, "url", "version", "sha256", "sha1", "md5", "size", "delta", "from")
+	}
+	c.Flags().StringArrayVar(&f.set, "set", nil, "`KEY=VALUE` in the vendor's words, repeatable")
 	c.Flags().DurationVar(&f.wait, "wait", 0, "wait so long for the end, such as 5m")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
-	for _, name := range []string{"device", "url", "job", "version", "sha256", "size", "set", "wait"} {
+	c.MarkFlagsMutuallyExclusive("device", "all")
+	for _, name := range without {
 		must(c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := needs(cmd, "device"); err != nil {
-			return err
+		if !f.all {
+			if err := needs(cmd, "device"); err != nil {
+				return err
+			}
 		}
-		desired, err := f.desired(cmd.Flags().Changed)
+		o, err := f.order(cmd.Flags().Changed)
 		if err != nil {
 			return err
 		}
@@ -98,163 +117,156 @@ as text; null deletes the member.
 			return err
 		}
 		f.again = at.flags()
-		return p.simPush(cmd.Context(), r, f, desired)
+		return p.simOrder(cmd.Context(), r, f, o)
 	}
 	return c
 }
 
 var (
 	jobID     = regexp.MustCompile(`^[A-Za-z0-9._:=~-]{1,128}$`)
-	hexSHA256 = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
+	hexDigits = regexp.MustCompile(`^[0-9A-Fa-f]*$`)
 )
 
-// desired checks the flags and makes the desired state of them, but for the
-// URL, which the simulator may have to complete.
-func (f *pushFlags) desired(given func(flag string) bool) (map[string]any, error) {
+// order checks the flags and makes the order of them.
+func (f *orderFlags) order(given func(flag string) bool) (o cloudsim.Order, err error) {
+	o = cloudsim.Order{Verb: f.verb, Device: f.device, All: f.all, Job: f.job}
 	switch {
 	case given("job") && !jobID.MatchString(f.job):
-		return nil, usagef("--job %q: expected 1 to 128 letters, digits and ._:=~-", f.job)
-	case given("sha256") && !hexSHA256.MatchString(f.sha256):
-		return nil, usagef("--sha256 %q: expected 64 hexadecimal digits", f.sha256)
+		return o, usagef("--job %q: expected 1 to 128 letters, digits and ._:=~-", f.job)
 	case f.size < 0:
-		return nil, usagef("--size %d: expected a number of bytes", f.size)
+		return o, usagef("--size %d: expected a number of bytes", f.size)
 	case given("wait") && f.wait <= 0:
-		return nil, usagef("--wait %v: expected a time to wait, such as 5m", f.wait)
+		return o, usagef("--wait %v: expected a time to wait, such as 5m", f.wait)
 	case given("url") && f.url == "":
-		return nil, usagef("--url: expected a URL or the name of a file")
+		return o, usagef("--url: expected a URL or the name of a file")
 	}
-	if f.job == "" {
-		f.job = "job-" + strings.ToLower(rand.Text()[:10])
-	}
-	desired := map[string]any{"jobID": f.job}
-	for name, value := range map[string]any{"version": f.version, "sha256": strings.ToLower(f.sha256), "size": f.size} {
-		if given(name) {
-			desired[name] = value
-		} else if given("url") {
-			desired[name] = nil // it was said of other software
+	for _, sum := range []struct {
+		flag, value string
+		digits      int
+	}{{"sha256", f.sha256, 64}, {"sha1", f.sha1, 40}, {"md5", f.md5, 32}} {
+		if given(sum.flag) && (len(sum.value) != sum.digits || !hexDigits.MatchString(sum.value)) {
+			return o, usagef("--%s %q: expected %d hexadecimal digits", sum.flag, sum.value, sum.digits)
 		}
 	}
-	seen := map[string]bool{"softwareURL": true, "jobID": true}
-	for name := range desired {
-		seen[name] = given(name) || seen[name]
+	o.Software = software(f.url)
+	o.Software.Version, o.Software.Size = f.version, f.size
+	o.Software.SHA256, o.Software.SHA1, o.Software.MD5 = strings.ToLower(f.sha256), strings.ToLower(f.sha1), strings.ToLower(f.md5)
+	if f.delta != "" {
+		delta, from := software(f.delta), software(f.from)
+		o.Delta, o.Source = &delta, &from
 	}
-	for _, set := range f.set {
-		key, text, ok := strings.Cut(set, "=")
-		switch {
-		case !ok || key == "":
-			return nil, usagef("--set %s: expected KEY=VALUE", set)
-		case key == "softwareURL" || key == "jobID":
-			return nil, usagef("--set %s: it is said by --url and --job", key)
-		case seen[key]:
-			return nil, usagef("--set %s: it was given twice", key)
-		}
-		seen[key] = true
-		if desired[key] = text; json.Valid([]byte(text)) {
-			desired[key] = json.RawMessage(text)
-		}
-	}
-	return desired, nil
+	o.Set, err = setMembers(f.set)
+	return o, err
 }
 
-func (p *program) simPush(ctx context.Context, r cloudsim.Remote, f pushFlags, desired map[string]any) error {
-	st, err := r.State(ctx)
-	if err != nil {
-		return simError(err)
+// software is what a URL or the name of a file stands for.
+func software(given string) cloudsim.Software {
+	if strings.Contains(given, "://") {
+		return cloudsim.Software{URL: given}
 	}
-	software, _ := st.Devices[f.device].Desired["softwareURL"].(string)
-	if f.url != "" {
-		if software, err = softwareURL(f.url, st); err != nil {
-			return err
+	name, query, _ := strings.Cut(given, "?")
+	return cloudsim.Software{File: name, Query: query}
+}
+
+// setMembers reads KEY=VALUE words.
+func setMembers(words []string) (map[string]any, error) {
+	var set map[string]any
+	for _, word := range words {
+		key, text, ok := strings.Cut(word, "=")
+		if _, twice := set[key]; twice {
+			return nil, usagef("--set %s: it was given twice", key)
 		}
-		desired["softwareURL"] = software
-	} else if software == "" {
-		return usagef("--url URL is missing: nothing is desired of %q yet", f.device)
+		if !ok || key == "" {
+			return nil, usagef("--set %s: expected KEY=VALUE", word)
+		}
+		if set == nil {
+			set = map[string]any{}
+		}
+		if set[key] = text; json.Valid([]byte(text)) {
+			set[key] = json.RawMessage(text)
+		}
 	}
-	res := pushed{Device: f.device, Job: f.job}
-	res.URL, _, _ = strings.Cut(software, "?")
-	if res.Shadow, err = r.Push(ctx, f.device, desired); err != nil {
-		return simError(err)
+	return set, nil
+}
+
+func (p *program) simOrder(ctx context.Context, r cloudsim.Remote, f orderFlags, o cloudsim.Order) error {
+	done, err := r.Order(ctx, o)
+	if err != nil {
+		return simError(err, f.plane)
 	}
-	if !f.json {
-		if err := p.print("job %s for %s: %s (shadow %d)", res.Job, res.Device, agent.Printable(res.URL), res.Shadow); err != nil {
+	results := make([]ordered, len(done))
+	for i, d := range done {
+		results[i].Done = d
+		if f.json {
+			continue
+		}
+		text := fmt.Sprintf("job %s for %s", d.Job, d.Device)
+		if d.URL != "" {
+			text += ": " + agent.Printable(d.URL)
+		}
+		if d.Text != "" {
+			text += " (" + agent.Printable(d.Text) + ")"
+		}
+		if err := p.print("%s", text); err != nil {
 			return err
 		}
 	}
 	if f.wait > 0 {
-		if res.End, err = p.awaitEnd(ctx, r, f); err != nil {
+		if err := p.awaitEnds(ctx, r, f, results); err != nil {
 			return err
 		}
 	}
-	return p.pushResult(res, f)
+	return p.orderResult(results, f)
 }
 
-func (p *program) pushResult(res pushed, f pushFlags) error {
+func (p *program) orderResult(results []ordered, f orderFlags) error {
 	if f.json {
-		if err := p.printJSON(res); err != nil {
+		var v any = results
+		if !f.all && len(results) == 1 {
+			v = results[0]
+		}
+		if err := p.printJSON(v); err != nil {
 			return err
 		}
-	} else if res.End != nil {
-		if err := p.print("%s", agent.Printable(endText(*res.End))); err != nil {
-			return err
+	}
+	waiting, failed := 0, 0
+	for _, res := range results {
+		switch {
+		case res.End == nil:
+			waiting++
+			if f.wait > 0 && waiting == 1 {
+				p.say("job %s has no end yet and stays desired; to look: updraft sim %s show --device %s%s", res.Job, f.plane.name, quoted(res.Device), f.again)
+			}
+			continue
+		case res.End.Outcome != cloudsim.Succeeded:
+			failed++
+		}
+		text := endText(*res.End)
+		if f.all {
+			text = res.Device + ": " + text
+		}
+		if !f.json {
+			if err := p.print("%s", agent.Printable(text)); err != nil {
+				return err
+			}
 		}
 	}
 	switch {
-	case f.wait > 0 && res.End == nil:
-		p.say("job %s has no end yet and stays desired; to look: updraft sim awsiot show --device %s%s", res.Job, quoted(res.Device), f.again)
-		return ended(exitWaiting)
-	case res.End != nil && res.End.Result != "SUCCESS":
+	case f.wait == 0:
+	case failed > 0:
 		return ended(exitRolledBack)
+	case waiting > 0:
+		return ended(exitWaiting)
 	}
 	return nil
 }
 
-// softwareURL is the URL that stands for a file of the simulator, or the one
-// that was given.
-func softwareURL(given string, st cloudsim.State) (string, error) {
-	if strings.Contains(given, "://") {
-		return given, nil
-	}
-	name, query, asks := strings.Cut(given, "?")
-	base, err := url.Parse(st.Endpoints.Files)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("ask the simulator: the address of its file server is no URL")
-	case st.Folder == "":
-		return "", usagef("--url %s: expected a URL with its scheme, since the simulator has no --files", name)
-	case net.ParseIP(base.Hostname()).IsUnspecified():
-		return "", usagef("--url %s: the file server listens on all addresses; give the one that the device can reach, http://HOST:%s/files/…", name, base.Port())
-	}
-	if err := hasFile(st.Folder, name); err != nil {
-		return "", usagef("--url: no file %s in %s: %w", quoted(name), quoted(st.Folder), err)
-	}
-	base = base.JoinPath(name)
-	base.RawQuery, base.ForceQuery = query, asks && query == ""
-	return base.String(), nil
-}
-
-func hasFile(folder, name string) (err error) {
-	root, err := os.OpenRoot(folder)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-	info, err := root.Stat(name)
-	var path *fs.PathError
-	switch {
-	case errors.As(err, &path):
-		return path.Err // the caller names the file
-	case err == nil && !info.Mode().IsRegular():
-		return errors.New("it is something else")
-	}
-	return err
-}
-
 const simEvery = 100 * time.Millisecond // between two looks at the simulator
 
-// awaitEnd shows progress until the cloud has the end of a job. It is nil if
-// the time is over, or an interrupt came. A simulator that is away meanwhile
-// is waited for: it knows the end when it is back.
-func (p *program) awaitEnd(ctx context.Context, r cloudsim.Remote, f pushFlags) (*cloudsim.End, error) {
+// awaitEnds shows progress until the cloud has the ends of all. What has no
+// end when the time is over, or an interrupt came, has none. A simulator that
+// is away meanwhile is waited for: it knows the ends when it is back.
+func (p *program) awaitEnds(ctx context.Context, r cloudsim.Remote, f orderFlags, results []ordered) error {
 	ctx, stop := context.WithTimeout(ctx, f.wait)
 	defer stop()
 	progress := agent.Lines{To: p.stderr}
@@ -263,46 +275,54 @@ func (p *program) awaitEnd(ctx context.Context, r cloudsim.Remote, f pushFlags) 
 	for {
 		st, err := r.State(ctx)
 		if err != nil && ctx.Err() == nil && !away {
-			p.say("%v; waiting for it", simError(err))
+			p.say("%v; waiting for it", simError(err, f.plane))
 		}
 		away = err != nil
-		d := st.Devices[f.device]
-		if end := endOf(d, f.job); end != nil {
-			return end, nil
+		missing := 0
+		for i, res := range results {
+			if results[i].End = endOf(st.Devices[res.Device].Ends, res.Job); results[i].End == nil {
+				missing++
+			}
 		}
-		if e, ok := progressOf(d, f.job); ok && (e.Step != last.Step || e.Done != last.Done) {
+		if missing == 0 {
+			return nil
+		}
+		if e, ok := progressOf(st.Devices[results[0].Device], results[0].Job); ok && (e.Step != last.Step || e.Done != last.Done) {
 			last = e
 			e.Time = time.Now()
 			progress.Show(e)
 		}
 		if disk.Real().Sleep(ctx, simEvery) != nil {
-			return nil, nil
+			return nil
 		}
 	}
 }
 
 // endOf is the end of a job that was reported last, nil for none.
-func endOf(d cloudsim.Device, job string) (end *cloudsim.End) {
-	for i, e := range d.Ends {
+func endOf(ends []cloudsim.End, job string) (end *cloudsim.End) {
+	for i, e := range ends {
 		if e.Job == job && (end == nil || !e.Last.Before(end.Last)) {
-			end = &d.Ends[i]
+			end = &ends[i]
 		}
 	}
 	return end
 }
 
-// progressOf is what a device reports of a job that goes on.
-func progressOf(d cloudsim.Device, job string) (e engine.Event, ok bool) {
-	said, _ := d.Reported["progress"].(map[string]any)
-	if said["jobID"] != job {
+// progressOf is what a device reports in a shadow of a job that goes on.
+func progressOf(r cloudsim.Record, job string) (e engine.Event, ok bool) {
+	var doc struct {
+		Reported struct {
+			Progress struct {
+				Job   string `json:"jobID"`
+				Step  string `json:"step"`
+				Done  int64  `json:"done"`
+				Total int64  `json:"total"`
+			} `json:"progress"`
+		} `json:"reported"`
+	}
+	if r.Read(&doc) != nil || job == "" || doc.Reported.Progress.Job != job {
 		return e, false
 	}
-	number := func(name string) int64 {
-		n, _ := said[name].(json.Number)
-		v, _ := n.Int64()
-		return v
-	}
-	e = engine.Event{Kind: engine.EventProgress, Run: job, Done: number("done"), Total: number("total")}
-	e.Step, _ = said["step"].(string)
-	return e, true
+	said := doc.Reported.Progress
+	return engine.Event{Kind: engine.EventProgress, Run: job, Step: said.Step, Done: said.Done, Total: said.Total}, true
 }

@@ -25,25 +25,23 @@ type simShown struct {
 // simDevice is what a cloud knows of a device.
 type simDevice struct {
 	cloudsim.Client
-	Version  int64          `json:"version"` // of the shadow, 0 for none
-	Desired  any            `json:"desired"`
-	Reported any            `json:"reported"`
-	Ends     []cloudsim.End `json:"ends"`
+	Doc  any            `json:"doc"` // in the vendor's own words
+	Ends []cloudsim.End `json:"ends"`
 }
 
-func (p *program) simShowCommand() *cobra.Command {
+func (p *program) simShowCommand(plane simPlane) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show",
 		Short: "Show what the cloud knows of devices",
-		Long: `Show whether devices are connected, what is desired of them, what they reported,
-and the ends of their jobs with how often each report arrived. Queries of URLs
-are left out. With --json the result is an object with endpoints, devices by id
-(connected, connects, last, version, desired, reported, ends) and faults.`,
-		Example:           "  updraft sim awsiot show --device gw-1",
+		Long: `Show whether devices are connected, what the cloud keeps of them, and the ends of
+their jobs with how often each report arrived. Queries of URLs are left out. With
+--json the result is an object with endpoints, devices by id (connected,
+connects, last, doc in the vendor's own words, ends) and faults.`,
+		Example:           "  updraft sim " + plane.name + " show --device gw-1",
 		Args:              arguments(),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	at := addSimPlace(c)
+	at := addSimPlace(c, plane)
 	device := c.Flags().String("device", "", "`ID` of the only device to show")
 	must(c.RegisterFlagCompletionFunc("device", cobra.NoFileCompletions))
 	asJSON := c.Flags().Bool("json", false, "print JSON")
@@ -54,7 +52,7 @@ are left out. With --json the result is an object with endpoints, devices by id
 		}
 		st, err := r.State(cmd.Context())
 		if err != nil {
-			return simError(err)
+			return simError(err, plane)
 		}
 		s := shownOf(st)
 		if cmd.Flags().Changed("device") {
@@ -75,19 +73,24 @@ are left out. With --json the result is an object with endpoints, devices by id
 func shownOf(st cloudsim.State) simShown {
 	s := simShown{Endpoints: st.Endpoints, Devices: map[string]simDevice{}, Faults: st.Faults}
 	for id, d := range st.Devices {
-		s.Devices[id] = simDevice{Client: st.Clients[id], Version: d.Version, Desired: members(d.Desired), Reported: members(d.Reported),
-			Ends: append([]cloudsim.End{}, d.Ends...)}
+		s.Devices[id] = simDevice{Client: st.Clients[id], Doc: members(d), Ends: append([]cloudsim.End{}, d.Ends...)}
 	}
 	for id, client := range st.Clients {
 		if _, ok := s.Devices[id]; !ok {
-			s.Devices[id] = simDevice{Client: client, Desired: members(nil), Reported: members(nil), Ends: []cloudsim.End{}}
+			s.Devices[id] = simDevice{Client: client, Doc: members(cloudsim.Record{}), Ends: []cloudsim.End{}}
 		}
 	}
 	return s
 }
 
-// members is an object, also if there is none.
-func members(doc map[string]any) any { return withoutQueries(doc) }
+// members are what a record holds, an empty object for nothing.
+func members(r cloudsim.Record) any {
+	doc := map[string]any{}
+	if err := r.Read(&doc); err != nil {
+		return map[string]any{"error": err.Error()}
+	}
+	return withoutQueries(doc)
+}
 
 func (p *program) printSim(s simShown) error {
 	if len(s.Devices) == 0 {
@@ -116,7 +119,13 @@ func deviceLines(id string, d simDevice) []string {
 	case d.Connects > 0:
 		state = "not connected, last came " + clock(d.Last)
 	}
-	lines := []string{id + ": " + state, "  desired   " + memberText(d.Desired), "  reported  " + memberText(d.Reported)}
+	lines := []string{id + ": " + state}
+	doc, _ := d.Doc.(map[string]any)
+	for _, key := range slices.Sorted(maps.Keys(doc)) {
+		if part, ok := doc[key].(map[string]any); ok {
+			lines = append(lines, fmt.Sprintf("  %-9s %s", key, memberText(part)))
+		}
+	}
 	for _, e := range d.Ends {
 		lines = append(lines, "  end       "+clock(e.First)+" "+endText(e))
 	}

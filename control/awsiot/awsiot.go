@@ -56,6 +56,7 @@ const (
 	maxOpen     = 6         // jobs without an accepted report, those apart that the cloud rejects
 	maxUntold   = 8         // jobs without an accepted report
 	maxTold     = 8         // ended jobs that are remembered
+	maxBare     = 3 << 10   // bytes of saved ends of jobs of which nothing else is known
 	maxError    = 300       // bytes of the text that a report gives as the reason
 )
 

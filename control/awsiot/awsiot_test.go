@@ -162,6 +162,9 @@ func TestSaveStaysSmall(t *testing.T) {
 			end(n, id)
 		}
 	}
+	for n := 41; n <= 60; n++ { // of which nothing else is known
+		end(n, fmt.Sprintf("https://h/%d/%s", n, strings.Repeat("p", 1000)))
+	}
 	if largest > control.MaxSave || largest < 40<<10 || taken != 6 {
 		t.Errorf("saves up to %d bytes with %d open jobs, want 6 and between %d and %d", largest, taken, 40<<10, control.MaxSave)
 	}

@@ -141,12 +141,18 @@ type saved struct {
 }
 
 // Save gives what must survive a restart, as JSON: the jobs that run or have
-// ended, and their URLs with the query.
+// ended, and their URLs with the query. Of the ends of jobs of which nothing else
+// is known there may be any number, and the outbox brings them again: beyond a few it is
+// left to do so, with all that ended after them, since the last end must be told last.
 func (d *Dialect) Save() []byte {
 	s := saved{Seen: d.oldest(), Last: d.last, Took: d.taken}
+	room := maxBare
 	for _, j := range d.jobs {
-		bare := j.Stage == ended && j.URL == "" && j.Ending.Report != "" // the outbox brings all of it again
-		if j.Stage != asked && !bare {
+		again := j.Stage == ended && j.Ending.Report != ""
+		if again && j.URL == "" {
+			room -= len(marshal(j))
+		}
+		if j.Stage != asked && (!again || room >= 0) {
 			s.Jobs = append(s.Jobs, j)
 		}
 	}

@@ -259,7 +259,7 @@ func checkURL(text string) error {
 	if len(text) > maxURL {
 		return fmt.Errorf("%w: url is %d bytes, the limit is %d", ErrMessage, len(text), maxURL)
 	}
-	if strings.HasPrefix(text, streamScheme+":") {
+	if strings.HasPrefix(text, StreamScheme+":") {
 		_, _, err := ParseStreamURL(text)
 		return err
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/updraft-ota/updraft/control"
 )
 
-// streamScheme is that of the URLs by which commands name the file of a stream.
-const streamScheme = "aws-stream"
+// StreamScheme is that of the URLs by which commands name the file of a stream.
+const StreamScheme = "aws-stream"
 
 // The service's limits on files and requests.
 const (
@@ -63,16 +63,16 @@ type StreamConfig struct {
 
 // StreamURL names a file of a stream, as the input url of a command does.
 func StreamURL(stream string, file int64) string {
-	return streamScheme + ":" + stream + "/" + strconv.FormatInt(file, 10)
+	return StreamScheme + ":" + stream + "/" + strconv.FormatInt(file, 10)
 }
 
 // ParseStreamURL reads what [StreamURL] writes. Errors wrap [ErrMessage].
 func ParseStreamURL(text string) (stream string, file int, err error) {
-	rest, ours := strings.CutPrefix(text, streamScheme+":")
+	rest, ours := strings.CutPrefix(text, StreamScheme+":")
 	stream, number, _ := strings.Cut(rest, "/")
 	file, err = strconv.Atoi(number)
 	if !ours || err != nil || file < 0 || file > maxFileID || checkName(stream, 128, "_-") != nil || StreamURL(stream, int64(file)) != text {
-		return "", 0, fmt.Errorf("%w: want %s:STREAM/FILE with a file from 0 to %d", ErrMessage, streamScheme, maxFileID)
+		return "", 0, fmt.Errorf("%w: want %s:STREAM/FILE with a file from 0 to %d", ErrMessage, StreamScheme, maxFileID)
 	}
 	return stream, file, nil
 }

@@ -15,7 +15,8 @@ type patch struct {
 	job     string         // whose end it is, or ""
 	shows   string         // the update that it is the first patch of, or ""
 	report  string         // the engine's id of it, or ""
-	refused bool           // that the hub has refused it was said
+	// complained says that it was logged that the hub wants it later.
+	complained bool
 }
 
 // show reports what is not an end, of an update or of none. What waits already
@@ -73,18 +74,13 @@ func (d *Dialect) answered(in control.In, t topic, emit func(control.Out)) error
 		d.begin(emit)
 		return nil
 	}
-	if !p.refused {
-		p.refused = true
-		say(emit, fmt.Sprintf("the hub answers a report with %d", t.status))
-	}
-	if t.status/100 == 4 && t.status != 408 && t.status != 429 && !p.final { // a later one makes up for it
-		if j := d.find(p.shows); j != nil {
-			j.showing = false
-		}
-		d.queue = d.queue[1:]
-		d.waiting, d.attempt = false, 0
-		d.begin(emit)
+	if t.status/100 == 4 && t.status != 408 && t.status != 429 {
+		d.giveUp(p, t.status, emit)
 		return nil
+	}
+	if !p.complained {
+		p.complained = true
+		say(emit, fmt.Sprintf("the hub answers a report with %d, it will be sent again", t.status))
 	}
 	// The timer of this attempt is also the pause before the next.
 	if t.status == 429 { // one more step of the pauses: the hub asks for patience
@@ -94,12 +90,35 @@ func (d *Dialect) answered(in control.In, t topic, emit func(control.Out)) error
 	return nil
 }
 
+// giveUp drops a patch that the hub will not take, however often it comes.
+// Of an end that is all that there is to say: the hub has heard it, and the
+// outbox must not hold up those behind it for ever.
+func (d *Dialect) giveUp(p *patch, status int, emit func(control.Out)) {
+	text := fmt.Sprintf("the hub answers a report with %d, it is given up", status)
+	if p.report != "" {
+		text = fmt.Sprintf("the hub answers report %s, an end, with %d, it is given up: the twin does not show it", redact(p.report, 64), status)
+	}
+	say(emit, text)
+	d.queue = d.queue[1:]
+	d.waiting, d.attempt = false, 0
+	if j := d.find(p.shows); j != nil { // a later one makes up for it
+		j.showing = false
+	}
+	d.over(p, emit)
+	d.begin(emit)
+}
+
 // taken notes that the hub has a patch.
 func (d *Dialect) taken(p *patch, emit func(control.Out)) {
 	d.twin.changed = true
 	if j := d.find(p.shows); j != nil {
 		j.Shown = true
 	}
+	d.over(p, emit)
+}
+
+// over notes that the hub hears no more of a patch.
+func (d *Dialect) over(p *patch, emit func(control.Out)) {
 	if j := d.find(p.job); j != nil {
 		d.remove(j)
 	}

@@ -31,6 +31,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -245,11 +246,12 @@ func (s *Sim) Now() time.Time { return s.cfg.Now() }
 // Book has the records of the devices.
 func (s *Sim) Book() *Book { return s.book }
 
-// Connected says whether a device has a connection.
+// Connected says whether a device has a connection, or an application has
+// that may speak for it.
 func (s *Sim) Connected(device string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.seen[device].Connected
+	return s.seen[device].Connected || slices.ContainsFunc(s.cfg.Applications, func(id string) bool { return s.seen[id].Connected })
 }
 
 // Throttled says whether a cloud is to answer a device's request with its word

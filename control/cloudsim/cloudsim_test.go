@@ -97,7 +97,7 @@ func object(t *testing.T, text string) (out map[string]any) {
 	return out
 }
 
-func fault(t *testing.T, s *aws.Sim, f cloudsim.Fault) {
+func fault(t *testing.T, s interface{ SetFault(cloudsim.Fault) error }, f cloudsim.Fault) {
 	t.Helper()
 	if err := s.SetFault(f); err != nil {
 		t.Fatal(err)

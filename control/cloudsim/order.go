@@ -36,6 +36,9 @@ func (s *Sim) Order(ctx context.Context, o Order) ([]Done, error) {
 		}
 	}
 	s.spoil(&o.Software)
+	if o.Delta != nil {
+		s.spoil(o.Delta)
+	}
 	if o.Verb == VerbPush || o.Verb == VerbReplace {
 		o.Job = cmp.Or(o.Job, "job-"+strings.ToLower(rand.Text()[:10]))
 	}

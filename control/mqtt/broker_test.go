@@ -19,6 +19,8 @@ type rawBroker struct {
 	logins   chan string   // id, user and password of each CONNECT
 	mute     string        // topic of publishes of which the first is not acknowledged
 	muted    atomic.Bool
+	refuse   string      // topic of subscriptions that are refused
+	topics   chan string // of subscriptions, +TOPIC, and of their ends, -TOPIC
 	dials    atomic.Int64
 	open     sync.Map // net.Conn
 	work     sync.WaitGroup
@@ -39,7 +41,7 @@ func broker(t *testing.T, deaf bool) *rawBroker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &rawBroker{Listener: l, sessions: make(chan *session, 64), logins: make(chan string, 4096)}
+	b := &rawBroker{Listener: l, sessions: make(chan *session, 64), logins: make(chan string, 4096), topics: make(chan string, 4096)}
 	t.Cleanup(b.stop)
 	b.work.Go(func() {
 		for {
@@ -79,11 +81,19 @@ func (b *rawBroker) serve(s *session) {
 			b.logins <- p.ClientIdentifier + " " + p.Username + " " + string(p.Password)
 			s.write([]byte{0x20, 2, 0, 0})
 		case *packets.SubscribePacket:
-			s.write([]byte{0x90, 3, byte(p.MessageID >> 8), byte(p.MessageID), 1})
+			code := byte(1)
+			if p.Topics[0] == b.refuse {
+				code = 0x80
+			}
+			b.topics <- "+" + p.Topics[0]
+			s.write([]byte{0x90, 3, byte(p.MessageID >> 8), byte(p.MessageID), code})
 			if !known {
 				known = true
 				b.sessions <- s
 			}
+		case *packets.UnsubscribePacket:
+			b.topics <- "-" + p.Topics[0]
+			s.write([]byte{0xb0, 2, byte(p.MessageID >> 8), byte(p.MessageID)})
 		case *packets.PingreqPacket:
 			s.write([]byte{0xd0, 0})
 		case *packets.PublishPacket:

@@ -221,6 +221,11 @@ func (c *connection) subscribe(topic string, qos byte) error {
 	return nil
 }
 
+// unsubscribe waits for UNSUBACK.
+func (c *connection) unsubscribe(topic string) error {
+	return c.await(c.client.Unsubscribe(topic), "unsubscription from "+shown(topic))
+}
+
 // publish waits for PUBACK, or with QoS 0 until it is sent.
 func (c *connection) publish(topic string, qos byte, payload []byte) error {
 	return c.await(c.client.Publish(topic, qos, false, payload), "publish to "+shown(topic))

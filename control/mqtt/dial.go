@@ -11,8 +11,9 @@ import (
 	"os"
 )
 
-// tlsConfig reads certificates anew, so that renewed ones count.
-func (c *Config) tlsConfig(host string) (*tls.Config, error) {
+// TLS reads certificates anew, so that renewed ones count, for one connection
+// to a host. Errors wrap [ErrSecret].
+func (c *Config) TLS(host string) (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, NextProtos: c.ALPN}
 	if c.ServerName != "" {
 		t.ServerName = c.ServerName
@@ -51,7 +52,7 @@ func (l *Link) dial(ctx context.Context) (net.Conn, error) {
 	var secure *tls.Config
 	if l.at.tls {
 		var err error
-		if secure, err = l.cfg.tlsConfig(l.at.host); err != nil {
+		if secure, err = l.cfg.TLS(l.at.host); err != nil {
 			return nil, err
 		}
 	}

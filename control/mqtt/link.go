@@ -23,6 +23,7 @@ type Link struct {
 	dialect control.Dialect
 	host    Host
 	mail    *mailbox
+	ports   *ports
 
 	mu     sync.Mutex
 	status Status
@@ -45,7 +46,7 @@ func New(c Config, d control.Dialect, h Host) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Link{cfg: c, at: at, dialect: d, host: h, mail: newMailbox()}, nil
+	return &Link{cfg: c, at: at, dialect: d, host: h, mail: newMailbox(), ports: newPorts()}, nil
 }
 
 // Post hands in an InEvent or an InReport and never waits. Events go to the

@@ -142,6 +142,10 @@ type Config struct {
 	Clock Clock
 	// Dial opens TCP connections, with net.Dialer if nil.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// PlainRequests lets the dialect ask by http too, for documents that it
+	// proves by a signature or a digest. Otherwise requests need https, or a
+	// server on this machine.
+	PlainRequests bool
 	// HTTP carries the requests of the dialect; with the same trust as the broker's if nil.
 	HTTP http.RoundTripper
 	// Rand gives numbers in [0, 1) for the pauses, from math/rand if nil.

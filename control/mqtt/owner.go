@@ -35,6 +35,8 @@ type owner struct {
 	out     queue
 	reports []control.In // that the cloud does not have yet, in order
 
+	topics map[string]bool // of ports, see serve
+
 	message uint64                  // number of the last
 	pending map[uint64]paho.Message // by number, not acknowledged yet
 
@@ -53,7 +55,7 @@ func newOwner(l *Link, client *http.Client) *owner {
 	return &owner{
 		Link: l, client: client, calls: make(chan func()),
 		out: queue{limit: l.cfg.MaxQueue}, pending: map[uint64]paho.Message{},
-		timers: map[uint64]context.CancelFunc{}, saved: l.dialect.Save(),
+		topics: map[string]bool{}, timers: map[uint64]context.CancelFunc{}, saved: l.dialect.Save(),
 		answers: make(chan control.In, maxCommands),
 	}
 }
@@ -84,6 +86,7 @@ func (o *owner) loop(ctx context.Context) {
 			o.step(ctx, in)
 		case m := <-inbox:
 			o.take(ctx, m)
+		case <-o.ports.changed:
 		case <-o.mail.ready:
 			for _, in := range o.mail.take() {
 				o.posted(ctx, in)
@@ -112,6 +115,7 @@ func (o *owner) down(ctx context.Context, c *connection) {
 	o.conn, o.live, o.subs = nil, false, nil
 	clear(o.pending) // what was not acknowledged comes again
 	o.out.lost()
+	o.leave()
 	o.step(ctx, control.In{Kind: control.InLost})
 }
 
@@ -121,6 +125,9 @@ func (o *owner) down(ctx context.Context, c *connection) {
 func (o *owner) take(ctx context.Context, m paho.Message) {
 	if m.Qos() > 0 && o.waits(m.MessageID()) {
 		o.conn.release(m)
+		return
+	}
+	if o.divert(m) {
 		return
 	}
 	if len(o.pending) >= maxUnhandled {
@@ -191,6 +198,7 @@ func (o *owner) pump(ctx context.Context) {
 		return
 	}
 	if len(o.out.items) == 0 {
+		o.serve(ctx)
 		return
 	}
 	i := o.out.items[0]

@@ -25,19 +25,19 @@ func (l *Link) request(ctx context.Context, client *http.Client, out control.Out
 	in := control.In{Kind: control.InResponse, Token: out.Token}
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.RequestTimeout)
 	defer cancel()
-	if err := fetch(ctx, client, out, &in); err != nil {
+	if err := l.fetch(ctx, client, out, &in); err != nil {
 		in.Err = fmt.Sprintf("%s %s: %v", out.Method, bare(out.URL), plain(err))
 	}
 	return in
 }
 
 // fetch fills in the answer, or returns why there is none.
-func fetch(ctx context.Context, client *http.Client, out control.Out, in *control.In) (err error) {
+func (l *Link) fetch(ctx context.Context, client *http.Client, out control.Out, in *control.In) (err error) {
 	req, err := http.NewRequestWithContext(ctx, out.Method, out.URL, bytes.NewReader(out.Payload))
 	if err != nil {
 		return err
 	}
-	if err := secureURL(req.URL); err != nil {
+	if err := l.secureURL(req.URL); err != nil {
 		return err
 	}
 	for name, value := range out.Header {
@@ -73,19 +73,19 @@ func (l *Link) httpClient() (client *http.Client, done func(), err error) {
 	done = func() {}
 	if t == nil {
 		own := &http.Transport{DialContext: l.cfg.Dial, DisableCompression: true, MaxIdleConnsPerHost: 1}
-		if own.TLSClientConfig, err = l.cfg.tlsConfig(""); err != nil {
+		if own.TLSClientConfig, err = l.cfg.TLS(""); err != nil {
 			return nil, nil, err
 		}
 		// These two are the broker's alone.
 		own.TLSClientConfig.ServerName, own.TLSClientConfig.NextProtos = "", nil
 		t, done = own, own.CloseIdleConnections
 	}
-	return &http.Client{Transport: t, CheckRedirect: checkRedirect}, done, nil
+	return &http.Client{Transport: t, CheckRedirect: l.checkRedirect}, done, nil
 }
 
-// checkRedirect follows few redirects, none to plain HTTP, and takes the
+// checkRedirect follows few redirects, none from https to http, and takes the
 // dialect's headers, which may hold a password, to no other host.
-func checkRedirect(req *http.Request, via []*http.Request) error {
+func (l *Link) checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
@@ -95,11 +95,11 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if req.URL.Host != via[0].URL.Host {
 		clear(req.Header)
 	}
-	return secureURL(req.URL)
+	return l.secureURL(req.URL)
 }
 
-func secureURL(u *url.URL) error {
-	if u.Scheme == "https" || u.Scheme == "http" && loopbackName(u.Hostname()) {
+func (l *Link) secureURL(u *url.URL) error {
+	if u.Scheme == "https" || u.Scheme == "http" && (l.cfg.PlainRequests || loopbackName(u.Hostname())) {
 		return nil
 	}
 	return errors.New("it needs https, or a server on this machine")

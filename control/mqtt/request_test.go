@@ -103,3 +103,51 @@ func TestRequestsUseTheRoots(t *testing.T) {
 		t.Errorf("answer = %d %s, want 200", in.Status, in.Err)
 	}
 }
+
+// answering is a network in which each host answers with what was asked of it.
+type answering struct{}
+
+func (answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	if r.URL.Path == "/away" {
+		http.Redirect(w, r, "http://cdn.example/moved", http.StatusFound)
+	} else {
+		fmt.Fprint(w, r.URL.Scheme, " ", r.URL.Path)
+	}
+	return w.Result(), nil
+}
+
+// TestPlainRequests: http is for those who allow it in their settings, and never after https.
+func TestPlainRequests(t *testing.T) {
+	s := simulator(t, cloudsim.Config{})
+	for _, tt := range []struct {
+		name, url string
+		plain     bool
+		want      string
+	}{
+		{"refused", "http://cdn.example/roots", false, "needs https"},
+		{"allowed", "http://cdn.example/roots", true, "http /roots"},
+		{"after a redirect", "http://cdn.example/away", true, "http /moved"},
+		{"after https", "https://cdn.example/away", true, "redirect from https to http"},
+		{"no other scheme", "ftp://cdn.example/roots", true, "needs https"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d, h := newEcho("gw-1"), &host{}
+			answers := make(chan control.In, 1)
+			d.also = func(in control.In, emit func(control.Out)) {
+				switch in.Kind {
+				case control.InConnected:
+					emit(control.Out{Kind: control.OutRequest, Method: "GET", URL: tt.url})
+				case control.InResponse:
+					answers <- in
+				}
+			}
+			cfg := config(s.Endpoints().Broker)
+			cfg.HTTP, cfg.PlainRequests = answering{}, tt.plain
+			start(t, cfg, d, h)
+			if in := <-answers; !strings.Contains(in.Err+string(in.Payload), tt.want) {
+				t.Errorf("answer %q %q, want %q", in.Err, in.Payload, tt.want)
+			}
+		})
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/updraft-ota/updraft/control"
 	"github.com/updraft-ota/updraft/control/cloudsim"
+	"github.com/updraft-ota/updraft/control/cloudsim/aws"
 	"github.com/updraft-ota/updraft/control/mqtt"
 )
 
@@ -159,9 +160,9 @@ func run(t *testing.T, l *mqtt.Link) {
 // TestMain fails if a goroutine outlives the tests.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func simulator(t *testing.T, cfg cloudsim.Config) *cloudsim.Sim {
+func simulator(t *testing.T, cfg cloudsim.Config) *aws.Sim {
 	t.Helper()
-	s, err := cloudsim.Start(cfg)
+	s, err := aws.Start(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,14 +196,14 @@ func report(id, job string) control.In {
 	return in
 }
 
-func fault(t *testing.T, s *cloudsim.Sim, f cloudsim.Fault) {
+func fault(t *testing.T, s *aws.Sim, f cloudsim.Fault) {
 	t.Helper()
 	if err := s.SetFault(f); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func push(t *testing.T, s *cloudsim.Sim, job string) {
+func push(t *testing.T, s *aws.Sim, job string) {
 	t.Helper()
 	if _, err := s.Push("gw-1", map[string]any{"jobID": job}); err != nil {
 		t.Fatal(err)

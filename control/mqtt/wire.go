@@ -21,6 +21,7 @@ const (
 	typePublish  = 3
 	typePuback   = 4
 	typeSuback   = 9
+	typeUnsuback = 11
 	typePingresp = 13
 )
 
@@ -162,7 +163,7 @@ func (w *wire) next() ([]byte, error) {
 		return w.connack(head, length)
 	}
 	// We subscribe to one topic at a time, so SUBACK has one code.
-	want, ok := map[byte]int64{typePuback: 2, typeSuback: 3, typePingresp: 0}[kind]
+	want, ok := map[byte]int64{typePuback: 2, typeSuback: 3, typeUnsuback: 2, typePingresp: 0}[kind]
 	if !ok || length != want {
 		return nil, fmt.Errorf("%w: packet of type %d with %d bytes", ErrProtocol, kind, length)
 	}

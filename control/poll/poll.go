@@ -71,9 +71,10 @@ type Config struct {
 	// renewed token counts, by several goroutines at once. Its errors are logged and must
 	// hold no secret.
 	Authorize func(address string) (string, error)
-	// TLS holds roots and the client's certificate; its GetClientCertificate is
-	// asked for each connection. TLS 1.2 is the least.
-	TLS *tls.Config
+	// TLS gives roots and the client's certificate for a connection to a host, so
+	// that renewed ones count; those of the system and none if nil. It is called by
+	// several goroutines at once. TLS 1.2 is the least. Its errors must hold no secret.
+	TLS func(host string) (*tls.Config, error)
 
 	RequestTimeout time.Duration // from name to last byte; 1 min
 	// Spread is the time over which the first request of a fleet that starts
@@ -97,6 +98,7 @@ type Link struct {
 	dialect control.Dialect
 	host    Host
 	mail    mailbox
+	carrier http.RoundTripper
 
 	mu     sync.Mutex
 	status Status
@@ -105,9 +107,10 @@ type Link struct {
 // Status is how a link is doing.
 type Status struct {
 	Connected bool      // the last request had an answer
+	Ready     bool      // and the server did not refuse who asked: 401, or 403 to a GET
 	Since     time.Time // of that, or of the first request of those that failed; zero before the first
 	Attempts  int       // requests in a row that had none
-	Err       error     // of the last of them
+	Err       error     // of the last request, if it had no answer or was refused
 	Reports   int       // that the cloud does not have yet
 }
 
@@ -130,8 +133,18 @@ func New(c Config, d control.Dialect, h Host) (*Link, error) {
 	if c.Rand == nil {
 		c.Rand = rand.Float64
 	}
-	return &Link{cfg: c, dialect: d, host: h, mail: mailbox{ready: make(chan struct{}, 1)}}, nil
+	l := &Link{cfg: c, dialect: d, host: h, mail: mailbox{ready: make(chan struct{}, 1)}, carrier: c.HTTP}
+	if l.carrier == nil {
+		l.carrier = &http.Transport{DialContext: l.dial, DialTLSContext: l.dialTLS, DisableCompression: true,
+			MaxIdleConnsPerHost: 1, IdleConnTimeout: idleTimeout, MaxResponseHeaderBytes: maxHeader}
+	}
+	return l, nil
 }
+
+// Transport is what carries the requests, for others who have to ask the same
+// server: it trusts whom the link trusts, and shows the same certificate. It adds no
+// token. Idle connections are closed when Run ends, and by who uses it after that.
+func (l *Link) Transport() http.RoundTripper { return l.carrier }
 
 // Post hands in an InEvent or an InReport and never waits. Posting a report again is
 // harmless; posting all that the outbox holds at each start is right.
@@ -147,8 +160,8 @@ func (l *Link) Status() Status {
 // Run plays the dialect until ctx ends. Then it waits for all that it started,
 // and returns ctx's cause.
 func (l *Link) Run(ctx context.Context) error {
-	client, done := l.client()
-	defer done()
+	client := &http.Client{Transport: l.carrier, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer client.CloseIdleConnections()
 	o := &owner{Link: l, client: client, calls: make(chan func()), timers: map[uint64]context.CancelFunc{},
 		answers: make(chan control.In, maxCommands), saved: l.dialect.Save()}
 	o.loop(ctx)
@@ -156,15 +169,16 @@ func (l *Link) Run(ctx context.Context) error {
 	return fmt.Errorf("polling: %w", context.Cause(ctx))
 }
 
-// answered notes how the last request went.
-func (l *Link) answered(err error) {
+// answered notes how the last request went: refused is not nil if the server
+// answered that it does not let the device in.
+func (l *Link) answered(err, refused error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := &l.status
 	if s.Connected != (err == nil) || s.Since.IsZero() {
 		s.Since = l.cfg.Clock.Now()
 	}
-	s.Connected, s.Err = err == nil, err
+	s.Connected, s.Ready, s.Err = err == nil, err == nil && refused == nil, cmp.Or(err, refused)
 	if s.Attempts++; err == nil {
 		s.Attempts = 0
 	}

@@ -25,7 +25,7 @@ func TestBadConfigIsRefused(t *testing.T) {
 		c    poll.Config
 	}{
 		{"negative limit", poll.Config{RequestTimeout: -1}},
-		{"two ways to connect", poll.Config{HTTP: http.DefaultTransport, TLS: &tls.Config{}}},
+		{"two ways to connect", poll.Config{HTTP: http.DefaultTransport, TLS: trusting(nil)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := poll.New(tt.c, newScript(nil), newHost()); !errors.Is(err, poll.ErrConfig) {
@@ -142,6 +142,11 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
+// trusting gives what trusts roots.
+func trusting(roots *x509.CertPool) func(string) (*tls.Config, error) {
+	return func(string) (*tls.Config, error) { return &tls.Config{RootCAs: roots}, nil }
+}
+
 func TestTLS(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -150,14 +155,68 @@ func TestTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(s.Certificate())
 	d := asks(control.Out{Method: "GET", URL: s.URL})
-	run(t, poll.Config{TLS: &tls.Config{RootCAs: roots}}, d, newHost())
+	run(t, poll.Config{TLS: trusting(roots)}, d, newHost())
 	if in := d.next(t, control.InResponse); in.Status != 200 {
 		t.Errorf("answer = %d %s, want 200", in.Status, in.Err)
 	}
 	d = asks(control.Out{Method: "GET", URL: s.URL})
-	run(t, poll.Config{TLS: &tls.Config{RootCAs: x509.NewCertPool()}}, d, newHost())
+	run(t, poll.Config{TLS: trusting(x509.NewCertPool())}, d, newHost())
 	if in := d.next(t, control.InResponse); !strings.Contains(in.Err, "certificate") {
 		t.Errorf("answer = %d %q of a server that nobody vouches for, want an error", in.Status, in.Err)
+	}
+}
+
+// TestRefusal: a server that answers is there, but a device that it does not let in is not ready.
+func TestRefusal(t *testing.T) {
+	for _, tt := range []struct {
+		method string
+		status int
+		ready  bool
+	}{
+		{"GET", 200, true}, {"GET", 404, true}, {"POST", 403, true}, // of feedback it has had enough
+		{"GET", 401, false}, {"POST", 401, false}, {"GET", 403, false},
+	} {
+		t.Run(fmt.Sprint(tt.method, " ", tt.status), func(t *testing.T) {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(tt.status) }))
+			t.Cleanup(s.Close)
+			d := asks(control.Out{Method: tt.method, URL: s.URL + "/d?s3cr3t"})
+			l := run(t, poll.Config{}, d, newHost())
+			d.next(t, control.InResponse)
+			st := l.Status()
+			if !st.Connected || st.Ready != tt.ready || (st.Err == nil) != tt.ready || strings.Contains(fmt.Sprint(st.Err), "s3cr3t") {
+				t.Errorf("status = %+v, want ready: %t", st, tt.ready)
+			}
+		})
+	}
+}
+
+// TestTLSIsReadAnew: what is trusted and shown is asked for each connection; if it cannot be read, there is none.
+func TestTLSIsReadAnew(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	times := 0 // connections are made one after the other here
+	settings := func(host string) (*tls.Config, error) {
+		if times++; times == 1 {
+			return nil, errors.New("no roots file for " + host)
+		}
+		return &tls.Config{RootCAs: roots}, nil
+	}
+	get := control.Out{Kind: control.OutRequest, Method: "GET", URL: s.URL, Token: 7}
+	d := newScript(func(in control.In, emit func(control.Out)) {
+		if in.Kind == control.InConnected || in.Kind == control.InResponse && in.Status == 0 {
+			emit(get)
+		}
+	})
+	run(t, poll.Config{TLS: settings}, d, newHost())
+	if in := d.next(t, control.InResponse); !strings.Contains(in.Err, "no roots file for 127.0.0.1") {
+		t.Errorf("answer %d %q, want none for want of roots", in.Status, in.Err)
+	}
+	if in := d.next(t, control.InResponse); in.Status != 200 {
+		t.Errorf("answer %d %q, want 200", in.Status, in.Err)
 	}
 }
 

@@ -2,6 +2,7 @@ package poll
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -19,6 +20,7 @@ import (
 const (
 	maxAnswer   = 4 << 20          // bytes, whatever a dialect asks for
 	idleTimeout = 90 * time.Second // a connection costs a server memory; polls are minutes apart
+	maxHeader   = 64 << 10         // bytes
 )
 
 // request does one request of the dialect and gives its answer.
@@ -29,10 +31,14 @@ func (l *Link) request(ctx context.Context, client *http.Client, out control.Out
 	if err := l.fetch(limited, client, out, &in); err != nil {
 		err = fmt.Errorf("%s %s: %w", out.Method, bare(out.URL), plain(err))
 		in = control.In{Kind: control.InResponse, Token: out.Token, Err: err.Error()}
-		l.answered(err)
+		l.answered(err, nil)
 		return in
 	}
-	l.answered(nil)
+	var refused error
+	if in.Status == http.StatusUnauthorized || in.Status == http.StatusForbidden && out.Method == http.MethodGet {
+		refused = fmt.Errorf("%s %s: the server refuses this device: %d", out.Method, bare(out.URL), in.Status)
+	}
+	l.answered(nil, refused)
 	return in
 }
 
@@ -83,20 +89,31 @@ func (l *Link) fetch(ctx context.Context, client *http.Client, out control.Out, 
 	return nil
 }
 
-// client makes the requests. The function that it returns closes idle connections.
-func (l *Link) client() (client *http.Client, done func()) {
-	t, done := l.cfg.HTTP, func() {}
-	if t == nil {
-		secure := &tls.Config{}
-		if l.cfg.TLS != nil {
-			secure = l.cfg.TLS.Clone()
-		}
-		secure.MinVersion = max(secure.MinVersion, tls.VersionTLS12)
-		own := &http.Transport{DialContext: l.dial, TLSClientConfig: secure, DisableCompression: true,
-			MaxIdleConnsPerHost: 1, IdleConnTimeout: idleTimeout, MaxResponseHeaderBytes: 64 << 10}
-		t, done = own, own.CloseIdleConnections
+// dialTLS opens TCP and TLS, with what is trusted and shown now.
+func (l *Link) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
 	}
-	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, done
+	secure := &tls.Config{}
+	if l.cfg.TLS != nil {
+		if secure, err = l.cfg.TLS(host); err != nil {
+			return nil, err
+		}
+		secure = secure.Clone()
+	}
+	secure.MinVersion = max(secure.MinVersion, tls.VersionTLS12)
+	secure.ServerName = cmp.Or(secure.ServerName, host)
+	conn, err := l.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	t := tls.Client(conn, secure)
+	if err := t.HandshakeContext(ctx); err != nil {
+		_ = conn.Close() // the handshake's error says more
+		return nil, err
+	}
+	return t, nil
 }
 
 // dial holds names of this machine to it: "localhost" is a name like any

@@ -1,357 +1,242 @@
-package cloudsim
+package aws
 
 import (
-	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
-	"sync"
-	"time"
+
+	"github.com/updraft-ota/updraft/control/cloudsim"
 )
 
-const (
-	maxDevices = 10_000
-	maxEnds    = 1000 // of a device; the oldest are forgotten
-	maxReason  = 512  // bytes of the code and of the message of an end
-)
-
-// Device is what the cloud keeps of one device.
-type Device struct {
-	Shadow
-	// Ends are the ends of jobs that the device reported, the oldest first.
-	Ends []End `json:"ends,omitempty"`
-}
-
-// End is a report with a job and a result.
-type End struct {
-	Job      string    `json:"job"` // jobID, else softwareURL without its query
-	Result   string    `json:"result"`
-	Code     string    `json:"code,omitempty"`    // member code of error
-	Message  string    `json:"message,omitempty"` // member message of error, or error itself if it is text
-	Report   string    `json:"report,omitempty"`  // member report or reportID, else the client token
-	Arrivals int       `json:"arrivals"`          // how often it came
-	First    time.Time `json:"first"`
-	Last     time.Time `json:"last"`
-}
-
-// cloud keeps the devices, in memory and in a file.
-type cloud struct {
-	file string // "" for none
-	now  func() time.Time
-	tell func(Event)
-
-	mu      sync.Mutex
-	devices map[string]*Device
-	changed chan struct{} // closed and replaced with each change
-	pushes  int
-}
-
-func openCloud(folder string, now func() time.Time, tell func(Event)) (*cloud, error) {
-	c := &cloud{now: now, tell: tell, devices: map[string]*Device{}, changed: make(chan struct{})}
-	if folder == "" {
-		return c, nil
+// shadowRequest takes a request to a shadow, and gives the answers. An error
+// means that nothing is durable.
+func (c *Cloud) shadowRequest(t topic, m message) (out []message, err error) {
+	var refused *refusal
+	token := ""
+	switch r, no := parseRequest(m.Payload); {
+	case c.sim.Throttled(t.device):
+		refused, token = &refusal{429, "Too many requests"}, r.token
+	case no != nil && !(t.family == familyPattern && textForm.Match(m.Payload)):
+		refused, token = no, r.token
+	case t.verb == "get":
+		out, refused, err = c.get(t, r)
+		token = r.token
+	case t.verb == "delete":
+		out, refused, err = c.delete(t, r)
+		token = r.token
+	default:
+		out, refused, err = c.update(t, m.Payload, r)
+		token = r.token
 	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
+	if errors.Is(err, cloudsim.ErrTooMany) {
+		refused, err = &refusal{429, "Too many devices"}, nil
 	}
-	c.file = filepath.Join(folder, "devices.json")
-	data, err := os.ReadFile(c.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrState, err)
-	}
-	if err := decodeStrict(data, &c.devices); err != nil {
-		return nil, fmt.Errorf("%w: %s: %w; remove it to begin anew", ErrState, c.file, err)
-	}
-	return c, nil
-}
-
-// replaceFile writes a file so that a kill leaves the old or the new content.
-func replaceFile(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrState, err)
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrState, errors.Join(err, os.Remove(f.Name())))
-	}
-	dir, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrState, err)
-	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
-		return fmt.Errorf("%w: %w", ErrState, err)
-	}
-	return nil
-}
-
-// put makes a device durable and then visible. The lock is held.
-func (c *cloud) put(name string, d *Device) error {
-	old, had := c.devices[name]
-	c.devices[name] = d
-	if c.file != "" {
-		data, err := json.Marshal(c.devices)
-		if err == nil {
-			err = replaceFile(c.file, data)
+	if refused != nil {
+		if refused.code != 404 { // which a device hears before its first update
+			c.refused(t.device, fmt.Sprintf("%s: %v", t.text, refused))
 		}
+		return []message{c.rejected(t, token, refused)}, nil
+	}
+	return out, err
+}
+
+// update takes what was published to update.
+func (c *Cloud) update(t topic, payload []byte, r request) (out []message, refused *refusal, err error) {
+	var end cloudsim.End
+	var note string
+	err = c.sim.Book().Change(t.device, func(rec *cloudsim.Record) error {
+		kept, err := thingOf(*rec)
 		if err != nil {
-			if delete(c.devices, name); had {
-				c.devices[name] = old
-			}
 			return err
 		}
+		old := kept.shadowNamed(t.name)
+		if text, ok := parseText(payload, old.Shadow); ok && t.family == familyPattern {
+			r = text
+		}
+		u, no := old.apply(r, c.sim.Now().Unix())
+		if no == nil && !kept.putShadow(t.name, u.next) {
+			no = &refusal{429, fmt.Sprintf("a thing has at most %d named shadows here", maxNamed)}
+		}
+		if no != nil {
+			refused = no
+			return errSame
+		}
+		if err := rec.Write(kept); err != nil {
+			return err
+		}
+		out = c.accepted(t, r.token, old, u)
+		if reported, ok := u.state["reported"].(map[string]any); ok {
+			end, note = c.concludes(rec, reported, r.token)
+		}
+		return nil
+	})
+	if errors.Is(err, errSame) {
+		return nil, refused, nil
 	}
-	close(c.changed)
-	c.changed = make(chan struct{})
-	return nil
+	if err != nil {
+		return nil, nil, err
+	}
+	if end.Arrivals > 0 {
+		c.tell(t.device, []cloudsim.End{end})
+	}
+	if note != "" {
+		c.sim.Tell(cloudsim.Event{Kind: cloudsim.EventNote, Client: t.device, Text: note})
+	}
+	return out, nil, nil
 }
 
-// update takes what was published to update and gives the answers. An error
-// means that nothing is durable.
-func (c *cloud) update(prefix, name string, payload []byte) ([]message, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	old := Device{}
-	if d, ok := c.devices[name]; ok {
-		old = *d
-	} else if len(c.devices) >= maxDevices {
-		return []message{c.rejected(prefix+"update", "", &refusal{429, "Too many devices"})}, nil
+// concludes notes the end that a report tells, if it tells one. The first
+// result of a job is the one that counts.
+func (c *Cloud) concludes(rec *cloudsim.Record, reported map[string]any, token string) (end cloudsim.End, note string) {
+	e, ok := endOf(reported, token)
+	if !ok {
+		return end, ""
 	}
-	r, refused := parseRequest(payload, old.Shadow)
-	if refused != nil {
-		return []message{c.rejected(prefix+"update", r.ClientToken, refused)}, nil
+	if _, named := reported["jobID"].(string); named {
+		i := slices.IndexFunc(rec.Ends, func(known cloudsim.End) bool { return known.Job == e.Job && known.Result != e.Result })
+		if i >= 0 {
+			return end, fmt.Sprintf("job %s ended as %s; that it is %s now changes nothing", clip(e.Job, 64), rec.Ends[i].Result, clip(e.Result, 64))
+		}
 	}
-	next, state, refused := old.apply(r)
-	if refused != nil {
-		return []message{c.rejected(prefix+"update", r.ClientToken, refused)}, nil
-	}
-	d := &Device{Shadow: next, Ends: old.Ends}
-	var end *End
-	if reported, ok := state["reported"].(map[string]any); ok {
-		d.Ends, end = c.ended(old.Ends, reported, r.ClientToken)
-	}
-	if err := c.put(name, d); err != nil {
-		return nil, err
-	}
-	if _, ok := state["desired"]; ok {
-		c.tell(desiredEvent(name, d))
-	}
-	if end != nil {
-		c.tell(Event{Kind: EventReport, Client: name, Version: d.Version, End: *end})
-	}
-	out := []message{c.answer(prefix+"update/accepted", map[string]any{"state": state, "version": next.Version}, r.ClientToken)}
-	return append(out, c.delta(prefix, d, r.ClientToken)...), nil
+	return rec.End(e, c.sim.Now()), ""
 }
 
-// textForm is what the first description of the pattern acknowledges with, a
-// space between id and result or not.
-var textForm = regexp.MustCompile(`^\s*jobID:\s*(\S+?)\s*(SUCCESS|FAILURE)\s*$`)
-
-// parseRequest reads JSON, or the text form as the report that it stands for.
-func parseRequest(payload []byte, now Shadow) (r request, refused *refusal) {
-	if m := textForm.FindSubmatch(payload); m != nil {
-		reported := map[string]any{"jobID": string(m[1]), "result": string(m[2])}
-		if url, ok := now.Desired["softwareURL"]; ok && string(m[2]) == "SUCCESS" && now.Desired["jobID"] == string(m[1]) {
-			reported["softwareURL"] = url
-		}
-		var err error
-		if r.State.Reported, err = json.Marshal(reported); err != nil {
-			return r, &refusal{400, "Payload contains invalid text"}
-		}
-		return r, nil
+// accepted are the messages that follow from an update.
+func (c *Cloud) accepted(t topic, token string, old shadow, u update) []message {
+	body := map[string]any{"state": u.state, "version": u.next.Version}
+	if t.family == familyShadow {
+		body["metadata"] = u.times
 	}
-	if err := json.Unmarshal(payload, &r); err != nil {
-		return r, &refusal{400, "Payload contains invalid json"}
+	out := []message{c.answer(t.device, t.prefix+"update/accepted", body, token)}
+	out = append(out, c.delta(t, u.next, token)...)
+	if t.family == familyShadow {
+		documents := map[string]any{"current": whole(u.next, false)}
+		if old.exists() {
+			documents["previous"] = whole(old, false)
+		}
+		out = append(out, c.answer(t.device, t.prefix+"update/documents", documents, token))
 	}
-	return r, nil
+	return out
 }
 
-// ended notes a report that has a job and a result. The end is nil if it has not.
-func (c *cloud) ended(ends []End, reported map[string]any, token string) ([]End, *End) {
-	text := func(names ...string) string {
-		for _, n := range names {
-			if v, ok := reported[n].(string); ok && v != "" {
-				return v
-			}
-		}
-		return ""
-	}
-	e := End{Job: text("jobID"), Result: text("result"), Report: cmp.Or(text("report", "reportID"), token), Arrivals: 1, First: c.now().UTC()}
-	e.Last = e.First
-	if e.Job == "" { // such a job is known by its URL without the query
-		e.Job, _, _ = strings.Cut(text("softwareURL"), "?")
-	}
-	if e.Job == "" || e.Result == "" {
-		return ends, nil
-	}
-	e.Code, e.Message = reason(reported["error"])
-	ends = slices.Clone(ends)
-	for i, known := range ends {
-		if known.Job == e.Job && known.Result == e.Result && known.Report == e.Report {
-			ends[i].Arrivals++
-			ends[i].Last = e.Last
-			return ends, &ends[i]
+// whole is a shadow as get and documents show it.
+func whole(s shadow, delta bool) map[string]any {
+	state, times := map[string]any{}, map[string]any{}
+	put := func(name string, doc, at map[string]any) {
+		if len(doc) > 0 {
+			state[name], times[name] = doc, timesOf(at, doc)
 		}
 	}
-	return append(ends[max(0, len(ends)+1-maxEnds):], e), &e
+	put("desired", s.Desired, s.Times.Desired)
+	put("reported", s.Reported, s.Times.Reported)
+	if d := difference(s.Desired, s.Reported); delta && d != nil {
+		state["delta"] = d
+	}
+	return map[string]any{"state": state, "metadata": times, "version": s.Version}
 }
 
-// reason is what a device says of a failure, in bounds: it is kept for each end.
-func reason(failure any) (code, message string) {
-	bounded := func(v any) string {
-		text, _ := v.(string)
-		return strings.ToValidUTF8(text[:min(len(text), maxReason)], "")
+// missing is the answer where there is no shadow.
+func missing(t topic) *refusal {
+	name := t.name
+	if name == "" {
+		name = t.device
 	}
-	if object, ok := failure.(map[string]any); ok {
-		return bounded(object["code"]), bounded(object["message"])
-	}
-	return "", bounded(failure)
+	return &refusal{404, "No shadow exists with name: '" + name + "'"}
 }
 
 // get answers the question for the whole shadow.
-func (c *cloud) get(prefix, name string, payload []byte) []message {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var r request
-	if len(payload) > 0 {
-		if err := json.Unmarshal(payload, &r); err != nil {
-			return []message{c.rejected(prefix+"get", "", &refusal{400, "Payload contains invalid json"})}
-		}
+func (c *Cloud) get(t topic, r request) ([]message, *refusal, error) {
+	kept, err := c.look(t.device)
+	if err != nil {
+		return nil, nil, err
 	}
-	d, ok := c.devices[name]
-	if !ok {
-		return []message{c.rejected(prefix+"get", r.ClientToken, &refusal{404, "No shadow exists with name: '" + name + "'"})}
+	s := kept.shadowNamed(t.name)
+	if !s.exists() {
+		return nil, missing(t), nil
 	}
-	state := map[string]any{}
-	put := func(name string, doc map[string]any) {
-		if len(doc) > 0 {
-			state[name] = doc
-		}
+	body := whole(s, true)
+	if t.family == familyPattern {
+		delete(body, "metadata")
 	}
-	put("desired", d.Desired)
-	put("reported", d.Reported)
-	put("delta", difference(d.Desired, d.Reported))
-	return []message{c.answer(prefix+"get/accepted", map[string]any{"state": state, "version": d.Version}, r.ClientToken)}
+	return []message{c.answer(t.device, t.prefix+"get/accepted", body, r.token)}, nil, nil
 }
 
-// again is the delta as it is now, if there is one.
-func (c *cloud) again(prefix, name string) []message {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if d, ok := c.devices[name]; ok {
-		return c.delta(prefix, d, "")
+// delete deletes all of a shadow but its version.
+func (c *Cloud) delete(t topic, r request) (out []message, refused *refusal, err error) {
+	err = c.sim.Book().Change(t.device, func(rec *cloudsim.Record) error {
+		kept, err := thingOf(*rec)
+		if err != nil {
+			return err
+		}
+		s := kept.shadowNamed(t.name)
+		switch {
+		case !s.exists():
+			refused = missing(t)
+			return errSame
+		case r.version != nil && *r.version != s.Version:
+			refused = &refusal{409, "Version conflict"}
+			return errSame
+		}
+		kept.putShadow(t.name, shadow{Shadow: Shadow{Version: s.Version}, Deleted: true})
+		out = []message{c.answer(t.device, t.prefix+"delete/accepted", map[string]any{"version": s.Version}, r.token)}
+		return rec.Write(kept)
+	})
+	if errors.Is(err, errSame) {
+		err = nil
 	}
-	return nil
+	return out, refused, err
 }
 
-func (c *cloud) delta(prefix string, d *Device, token string) []message {
-	state := difference(d.Desired, d.Reported)
-	if state == nil {
+// delta is what is desired and not reported, if anything.
+func (c *Cloud) delta(t topic, s shadow, token string) []message {
+	state := difference(s.Desired, s.Reported)
+	if state == nil || s.Deleted {
 		return nil
 	}
-	return []message{c.answer(prefix+"update/delta", map[string]any{"state": state, "version": d.Version}, token)}
+	body := map[string]any{"state": state, "version": s.Version}
+	if t.family == familyShadow {
+		body["metadata"] = timesOf(s.Times.Desired, state)
+	}
+	return []message{c.answer(t.device, t.prefix+"update/delta", body, token)}
 }
 
-func (c *cloud) rejected(request, token string, why *refusal) message {
-	return c.answer(request+"/rejected", map[string]any{"code": why.code, "message": why.text}, token)
+// Subscribed shows a device that comes back the deltas that it may have missed.
+func (c *Cloud) Subscribed(device, filter string) (out []message) {
+	kept, err := c.look(device)
+	if err != nil {
+		return nil // the file that it came from was whole
+	}
+	for _, t := range shadowTopics(device, kept.shadowNames()...) {
+		if matches(filter, t.prefix+"update/delta") {
+			out = append(out, c.delta(t, kept.shadowNamed(t.name), "")...)
+		}
+	}
+	return out
 }
 
-func (c *cloud) answer(topic string, body map[string]any, token string) message {
-	body["timestamp"] = c.now().Unix()
+// shadowTopics are the names of a device's shadows: two of the classic one, and
+// the named.
+func shadowTopics(device string, named ...string) []topic {
+	out := []topic{{device: device, family: familyPattern, prefix: "state/" + device + "/"}, {device: device, family: familyShadow, prefix: shadowPrefix(device, "")}}
+	for _, name := range named {
+		out = append(out, topic{device: device, family: familyShadow, prefix: shadowPrefix(device, name), name: name})
+	}
+	return out
+}
+
+func (c *Cloud) rejected(t topic, token string, why *refusal) message {
+	return c.answer(t.device, t.text+"/rejected", map[string]any{"code": why.code, "message": why.text}, token)
+}
+
+func (c *Cloud) answer(device, topic string, body map[string]any, token string) message {
+	body["timestamp"] = c.sim.Now().Unix()
 	if token != "" {
 		body["clientToken"] = token
 	}
 	payload, err := json.Marshal(body)
-	if err != nil {
+	if err != nil { // cannot be: it was made of JSON
 		payload = []byte(`{"code":500,"message":"Internal service failure"}`)
 	}
-	return message{topic, payload}
-}
-
-// Push desires something of a device, as an application does, and gives the
-// new version. A member that is nil is deleted. The device hears of it under
-// both names of its topics. Errors wrap [ErrConfig] or [ErrState].
-func (s *Sim) Push(device string, desired map[string]any) (version int64, err error) {
-	if !validID(device) {
-		return 0, fmt.Errorf("%w: %q is no device id", ErrConfig, device)
-	}
-	payload, err := json.Marshal(map[string]any{"state": map[string]any{"desired": desired}, "clientToken": s.cloud.token()})
-	if err != nil {
-		return 0, fmt.Errorf("%w: desired state: %w", ErrConfig, err)
-	}
-	names := prefixes(device)
-	answers, err := s.cloud.update(names[0], device, payload)
-	if err != nil {
-		return 0, err
-	}
-	var first struct {
-		Version int64  `json:"version"`
-		Message string `json:"message"`
-	}
-	if err := json.Unmarshal(answers[0].payload, &first); err != nil || first.Message != "" {
-		return 0, fmt.Errorf("%w: desired state: %s", ErrConfig, first.Message)
-	}
-	s.publish(answers)
-	s.publish(s.cloud.again(names[1], device))
-	return first.Version, nil
-}
-
-func (c *cloud) token() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pushes++
-	return fmt.Sprintf("push-%d", c.pushes)
-}
-
-// Device is what the cloud knows of a device.
-func (s *Sim) Device(name string) Device {
-	d, _ := s.cloud.look(name)
-	return d
-}
-
-// Devices are the names of all devices that the cloud keeps, sorted.
-func (s *Sim) Devices() []string {
-	s.cloud.mu.Lock()
-	defer s.cloud.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.cloud.devices))
-}
-
-// look gives a device and what is closed when anything changes.
-func (c *cloud) look(name string) (Device, <-chan struct{}) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if d, ok := c.devices[name]; ok {
-		return *d, c.changed
-	}
-	return Device{}, c.changed
-}
-
-// Wait waits until a device is as ok wants it, or ctx ends.
-func (s *Sim) Wait(ctx context.Context, name string, ok func(Device) bool) (Device, error) {
-	for {
-		d, changed := s.cloud.look(name)
-		if ok(d) {
-			return d, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return d, fmt.Errorf("wait for %s: %w", name, context.Cause(ctx))
-		}
-	}
+	return message{Device: device, Topic: topic, Payload: payload, QoS: 1}
 }

@@ -1,7 +1,6 @@
-package cloudsim
+package aws
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -11,6 +10,7 @@ import (
 const (
 	maxDocument = 8 << 10 // bytes of a shadow
 	maxDepth    = 8       // levels of objects and arrays
+	maxToken    = 64      // bytes of a clientToken
 )
 
 // Shadow is what a cloud keeps of a device: what is desired, and what the
@@ -20,6 +20,19 @@ type Shadow struct {
 	Desired  map[string]any `json:"desired"`
 	Reported map[string]any `json:"reported"`
 }
+
+// shadow is one with what is kept besides.
+type shadow struct {
+	Shadow
+	// Times are the metadata: for each member when it was set.
+	Times struct {
+		Desired  map[string]any `json:"desired,omitempty"`
+		Reported map[string]any `json:"reported,omitempty"`
+	} `json:"times,omitzero"`
+	Deleted bool `json:"deleted,omitempty"` // the version outlives it
+}
+
+func (s shadow) exists() bool { return s.Version > 0 && !s.Deleted }
 
 // merge puts a patch into a document: null deletes, objects merge, everything
 // else replaces. The document is not changed, the result may share with both.
@@ -37,6 +50,63 @@ func merge(doc, patch map[string]any) map[string]any {
 			out[k] = merge(old, v)
 		default:
 			out[k] = v
+		}
+	}
+	return out
+}
+
+// stamp is merge for the metadata of a document: each member that a patch sets
+// gets the time.
+func stamp(doc, times, patch map[string]any, at int64) map[string]any {
+	out := maps.Clone(times)
+	if out == nil {
+		out = map[string]any{}
+	}
+	for k, v := range patch {
+		switch v := v.(type) {
+		case nil:
+			delete(out, k)
+		case map[string]any:
+			old, isObject := doc[k].(map[string]any)
+			oldTimes, _ := out[k].(map[string]any)
+			if !isObject { // what is there is the time of a value
+				oldTimes = nil
+			}
+			out[k] = stamp(old, oldTimes, v, at)
+		default:
+			out[k] = stampValue(v, at)
+		}
+	}
+	return out
+}
+
+func stampValue(v any, at int64) any {
+	list, ok := v.([]any)
+	if object, isObject := v.(map[string]any); isObject {
+		return stamp(nil, nil, object, at)
+	}
+	if !ok {
+		return map[string]any{"timestamp": at}
+	}
+	out := make([]any, len(list))
+	for i := range list {
+		out[i] = stampValue(list[i], at)
+	}
+	return out
+}
+
+// times picks the metadata of those members that state has.
+func timesOf(times, state map[string]any) map[string]any {
+	out := map[string]any{}
+	for k, v := range state {
+		object, ok := v.(map[string]any)
+		inner, okInner := times[k].(map[string]any)
+		switch {
+		case v == nil || times[k] == nil:
+		case ok && okInner:
+			out[k] = timesOf(inner, object)
+		default:
+			out[k] = times[k]
 		}
 	}
 	return out
@@ -71,14 +141,11 @@ func difference(desired, reported map[string]any) map[string]any {
 	return out
 }
 
-// request is what a device or an application publishes to update.
+// request is what a device or an application asks of a shadow.
 type request struct {
-	State struct {
-		Desired  json.RawMessage `json:"desired"`
-		Reported json.RawMessage `json:"reported"`
-	} `json:"state"`
-	ClientToken string `json:"clientToken"`
-	Version     *int64 `json:"version"`
+	token             string
+	version           *int64
+	desired, reported json.RawMessage // nil: not named
 }
 
 // refusal is an answer that says no.
@@ -89,86 +156,53 @@ type refusal struct {
 
 func (r *refusal) Error() string { return fmt.Sprintf("%d %s", r.code, r.text) }
 
-// apply gives the shadow after a request. The sections that it changed are in
-// state, as they were sent.
-func (s Shadow) apply(r request) (next Shadow, state map[string]any, refused *refusal) {
-	if r.Version != nil && *r.Version != s.Version {
-		return s, nil, &refusal{409, "Version conflict"}
+// update is what a request has made of a shadow.
+type update struct {
+	next  shadow
+	state map[string]any // the sections that were sent, as they were sent
+	times map[string]any // their metadata
+}
+
+// apply gives the shadow after a request.
+func (s shadow) apply(r request, at int64) (u update, refused *refusal) {
+	if r.version != nil && *r.version != s.Version {
+		return u, &refusal{409, "Version conflict"}
 	}
-	next, state = s, map[string]any{}
+	if s.Deleted {
+		s = shadow{Shadow: Shadow{Version: s.Version}}
+	}
+	u = update{s, map[string]any{}, map[string]any{}}
 	for _, part := range []struct {
-		name string
-		sent json.RawMessage
-		doc  *map[string]any
-	}{{"desired", r.State.Desired, &next.Desired}, {"reported", r.State.Reported, &next.Reported}} {
+		name       string
+		sent       json.RawMessage
+		doc, times *map[string]any
+	}{{"desired", r.desired, &u.next.Desired, &u.next.Times.Desired}, {"reported", r.reported, &u.next.Reported, &u.next.Times.Reported}} {
 		if part.sent == nil {
 			continue
 		}
 		v, err := decodeValue(part.sent)
 		if err != nil {
-			return s, nil, &refusal{400, err.Error()}
+			return u, &refusal{400, err.Error()}
 		}
-		switch v := v.(type) {
-		case nil: // drops the section
-			*part.doc = map[string]any{}
-		case map[string]any:
-			*part.doc = merge(*part.doc, v)
-		default:
-			return s, nil, &refusal{400, "State contains an invalid node: '" + part.name + "'"}
+		u.state[part.name] = v
+		if v == nil { // drops the section
+			*part.doc, *part.times = map[string]any{}, nil
+			continue
 		}
-		state[part.name] = v
-	}
-	if len(state) == 0 {
-		return s, nil, &refusal{400, "Missing required node: state"}
-	}
-	if size, err := json.Marshal(next); err != nil || len(size) > maxDocument {
-		return s, nil, &refusal{413, "The payload exceeds the maximum size allowed"}
-	}
-	next.Version++
-	return next, state, nil
-}
-
-// decodeValue reads JSON with exact numbers and bounded depth.
-func decodeValue(data []byte) (any, error) {
-	if err := checkDepth(data); err != nil {
-		return nil, err
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	var v any
-	err := d.Decode(&v)
-	return v, err
-}
-
-func checkDepth(data []byte) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	for depth := 0; ; {
-		t, err := d.Token()
-		if err != nil {
-			return nil // the decoder itself will say what is wrong, or it is the end
+		patch, ok := v.(map[string]any)
+		if !ok {
+			return u, &refusal{400, map[string]string{"desired": "Desired", "reported": "Reported"}[part.name] + " node must be an object"}
 		}
-		switch t {
-		case json.Delim('{'), json.Delim('['):
-			depth++
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-		}
-		if depth > maxDepth {
-			return fmt.Errorf("JSON contains too many levels of nesting; maximum is %d", maxDepth)
-		}
+		*part.times = stamp(*part.doc, *part.times, patch, at)
+		*part.doc = merge(*part.doc, patch)
+		u.times[part.name] = timesOf(*part.times, patch)
 	}
-}
-
-// decodeStrict refuses members that v does not have.
-func decodeStrict(data []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	d.UseNumber()
-	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, err)
+	if len(u.state) == 0 {
+		return u, &refusal{400, "Missing required node: state"}
 	}
-	if d.More() {
-		return fmt.Errorf("%w: something follows the JSON", ErrConfig)
+	if size, err := json.Marshal(u.next.Shadow); err != nil || len(size) > maxDocument {
+		return u, &refusal{413, "The payload exceeds the maximum size allowed"}
 	}
-	return nil
+	u.next.Version++
+	return u, nil
 }
