@@ -88,6 +88,7 @@ type answered struct {
 // take takes a command, which comes behind those that are there already.
 func (s *service) take(o *order) {
 	o.ref = engine.CommandRef{Plane: o.p.Name, ID: o.c.ID}
+	s.fetch.tell(o.c.Inputs)
 	for _, known := range s.queue {
 		if known.ref == o.ref && !known.gone {
 			known.answers = append(known.answers, o.answers...)
@@ -125,7 +126,7 @@ func (s *service) settle(ctx context.Context, a answered) {
 	o := a.o
 	s.asking = nil
 	if errors.Is(a.err, engine.ErrGoal) { // the same command, with a new signature in its URL perhaps: it is done once
-		s.log(fmt.Sprintf("%v came again with other inputs or after a change of the workflow: run %s is what it was accepted for", o, a.receipt.Run))
+		s.log(fmt.Sprintf("%v came again with a new address, other inputs or after a change of the workflow: run %s goes on as it was accepted, with the newest signature of its address", o, a.receipt.Run))
 		a.err = nil
 	}
 	switch {

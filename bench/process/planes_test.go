@@ -151,8 +151,11 @@ type planeKilling struct {
 	wants map[string]cloudsim.Outcome // by device and job
 }
 
+// faults of each simulator: the downloads take a second, and one
+// acknowledgement in five is lost. No cloud has as many in a connection that
+// only says again what was lost, so that it is not the same one each time.
 func (y *planeKilling) faults() []cloudsim.Fault {
-	return []cloudsim.Fault{{Kind: cloudsim.FaultLostPuback, Every: 3}, {Kind: cloudsim.FaultSlow, Rate: 64 << 10}}
+	return []cloudsim.Fault{{Kind: cloudsim.FaultLostPuback, Every: 5}, {Kind: cloudsim.FaultSlow, Rate: 64 << 10}}
 }
 
 // outages kills the simulator as often as it is due.

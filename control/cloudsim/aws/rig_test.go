@@ -1,6 +1,7 @@
 package aws_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -64,12 +65,50 @@ type rig struct {
 	cloud  *aws.Cloud
 	clock  *clock
 	events *heard
+	trace  *trace
+}
+
+// trace keeps the lines of a simulator.
+type trace struct {
+	mu   sync.Mutex
+	data []byte
+}
+
+func (l *trace) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.data = append(l.data, p...)
+	return len(p), nil
+}
+
+// settled says whether a device with jobs has asked for the next one since its
+// last end, and has been answered: another job is news to it then.
+func (r *rig) settled() bool {
+	r.trace.mu.Lock()
+	defer r.trace.mu.Unlock()
+	asks, waits := false, false
+	for d := json.NewDecoder(bytes.NewReader(r.trace.data)); d.More(); {
+		var l cloudsim.Line
+		if err := d.Decode(&l); err != nil {
+			r.t.Fatal(err)
+		}
+		ask := strings.HasSuffix(l.Topic, "/jobs/start-next") || strings.HasSuffix(l.Topic, "/jobs/$next/get")
+		switch {
+		case l.Direction == "up" && ask:
+			asks, waits = true, true
+		case l.Direction == "up" && (strings.Contains(l.Payload, `"SUCCEEDED"`) || strings.Contains(l.Payload, `"FAILED"`)):
+			asks = false
+		case strings.HasSuffix(l.Topic, "/jobs/start-next/accepted"), strings.HasSuffix(l.Topic, "/jobs/$next/get/accepted"):
+			waits = false
+		}
+	}
+	return asks && !waits
 }
 
 func newRig(t *testing.T, cfg cloudsim.Config, of aws.Config) *rig {
 	t.Helper()
-	r := &rig{t: t, clock: newClock(), events: &heard{}}
-	cfg.Now, cfg.Events = r.clock.Now, r.events.event
+	r := &rig{t: t, clock: newClock(), events: &heard{}, trace: &trace{}}
+	cfg.Now, cfg.Events, cfg.Trace = r.clock.Now, r.events.event, r.trace
 	var err error
 	if r.cloud, err = aws.New(of); err != nil {
 		t.Fatal(err)

@@ -59,6 +59,9 @@
 // takes 1000 reports that are no end, and 50 messages in one, as hawkBit does.
 // Throttled devices get 429 with Retry-After, which hawkBit does not send.
 //
+// Paths, words, statuses, error codes and quotas are those of hawkBit's public
+// documentation and sources as of 2025; the sentences in messages are not.
+//
 // Not played: the management API, CBOR, several software modules or artifacts
 // in one deployment, weights, rollouts, schedules of maintenance windows with
 // the shorter polling before them, installedBase set by the device, and limits on

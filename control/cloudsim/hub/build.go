@@ -143,7 +143,7 @@ type writer struct {
 // write makes the manifest, with those that are files, and signs it.
 func (h *Cloud) write(o cloudsim.Order, set updateSet) (built, error) {
 	w := &writer{set: set, id: manifest.UpdateID{Provider: set.provider, Name: set.name, Version: o.Software.Version},
-		made: h.sim.Now().UTC().Format("2006-01-02T15:04:05.0000000Z"), urls: map[string]any{}, pages: map[string]string{}}
+		made: h.sim.Now().UTC().Format(timestamp), urls: map[string]any{}, pages: map[string]string{}}
 	text, err := w.manifest(o)
 	if err != nil {
 		return built{}, err

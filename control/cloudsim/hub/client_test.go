@@ -62,7 +62,7 @@ func (w *wire) send(head byte, body string) {
 // read gives the next packet, or a head of 0 at the end of the connection.
 func (w *wire) read() (head byte, body []byte) {
 	w.t.Helper()
-	_ = w.conn.SetReadDeadline(time.Now().Add(5 * time.Second)) // cannot fail on TCP
+	_ = w.conn.SetReadDeadline(time.Now().Add(30 * time.Second)) // cannot fail on TCP
 	head, err := w.in.ReadByte()
 	if err != nil {
 		if err, ok := err.(net.Error); ok && err.Timeout() {

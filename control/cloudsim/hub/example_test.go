@@ -31,7 +31,7 @@ func Example() {
 	fmt.Println(done[0].Job, done[0].Text, err)
 	fmt.Println(sim.Close())
 	// Output:
-	// gw-1: bad simulator settings: DeviceNotOnline: the device is not connected, or hears no method calls
+	// bad simulator settings: DeviceNotOnline: the device is not connected, or hears no method calls
 	// j-17 desired, version 2 of the twin <nil>
 	// <nil>
 }

@@ -106,8 +106,9 @@ func (h *Cloud) serve(r *http.Request) (map[string]any, error) {
 // machine that are no web pages.
 func (h *Cloud) authorize(r *http.Request, resource string) error {
 	if len(h.policies) == 0 {
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		if err != nil || !net.ParseIP(host).IsLoopback() || r.Header.Get("Origin") != "" {
+		from, called := bareHost(r.RemoteAddr), bareHost(r.Host)
+		ours := called == "localhost" || net.ParseIP(called).IsLoopback() || strings.EqualFold(called, h.c.Accounts.Host)
+		if !net.ParseIP(from).IsLoopback() || !ours || r.Header.Get("Origin") != "" {
 			return failing(401, 401002, "IotHubUnauthorizedAccess", "without policies the service side is for programs of this machine")
 		}
 		return nil
@@ -121,6 +122,15 @@ func (h *Cloud) authorize(r *http.Request, resource string) error {
 		return failing(401, 401002, "IotHubUnauthorizedAccess", "%v", err)
 	}
 	return nil
+}
+
+// bareHost is a host without its port.
+func bareHost(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
 }
 
 // readBody reads a JSON object.

@@ -33,6 +33,7 @@ func ask(t *testing.T, s *cloudsim.Sim, method, path, body string, header ...str
 	}
 	if len(header) == 2 {
 		req.Header.Set(header[0], header[1])
+		req.Host = req.Header.Get("Host")
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
@@ -108,6 +109,7 @@ func TestServiceSideRefuses(t *testing.T) {
 		{"a method of a device that is away", "POST", "/twins/gw-1/methods" + version, `{"methodName":"m"}`, nil, 404, "DeviceNotOnline"},
 		{"a method without a name", "POST", "/twins/gw-1/methods" + version, `{}`, nil, 400, "ArgumentInvalid"},
 		{"a strange timeout", "POST", "/twins/gw-1/methods" + version, `{"methodName":"m","responseTimeoutInSeconds":1}`, nil, 400, "ArgumentInvalid"},
+		{"a name that a web page gave this machine", "GET", "/twins/gw-1" + version, "", []string{"Host", "evil.example"}, 401, "IotHubUnauthorizedAccess"},
 		{"a web page", "GET", "/twins/gw-1" + version, "", []string{"Origin", "http://evil.example"}, 401, "IotHubUnauthorizedAccess"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -20,7 +20,8 @@
 //
 // A Cloud speaks HTTP: POST /twins/{id}/methods, GET and PATCH /twins/{id} (and
 // /twins/{id}/modules/{module}…), each with ?api-version=. With [Config.Policies]
-// a caller needs a SAS token of iothubowner or service; without, it must be on this machine.
+// a caller needs a SAS token of iothubowner or service; without, it must be a program on this machine
+// that calls the host by a name of this machine or of the hub.
 //
 // # Azure IoT Hub
 //
@@ -71,6 +72,7 @@
 package hub
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -223,6 +225,10 @@ func (h *Cloud) Open(s *cloudsim.Sim) error {
 	}
 	return nil
 }
+
+// RootKeys is the root key package that device update serves, in the form in
+// which a device is told whom to trust; nil without device update.
+func (h *Cloud) RootKeys() []byte { return bytes.Clone(h.roots) }
 
 // Verbs are push alone, or all of them for device update.
 func (h *Cloud) Verbs() []cloudsim.Verb {

@@ -239,20 +239,22 @@ type gateway struct {
 	stop func()
 }
 
-// run connects a device until the test ends or stop is called.
+// run connects a device with a key until the test ends or stop is called.
 func run(t *testing.T, s *cloudsim.Sim, who azurehub.Identity, d control.Dialect, e *engineSide) *gateway {
 	t.Helper()
-	link, err := mqtt.New(mqtt.Config{URL: s.Endpoints().Broker, KeepAlive: 2 * time.Second, ConnectTimeout: 2 * time.Second,
+	g := runLink(t, mqtt.Config{URL: s.Endpoints().Broker, KeepAlive: 2 * time.Second, ConnectTimeout: 2 * time.Second,
 		AnswerTimeout: 2 * time.Second, RetryMin: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond, PlainRequests: true,
 		Login: func(now time.Time) (mqtt.Login, error) {
-			key := keyOf(who.Device)
-			if who.Module != "" {
-				key = keyOf(who.Device + "/" + who.Module)
-			}
-			l, err := who.Login(key, now)
-			return mqtt.Login{ID: l.ClientID, User: l.User, Renew: l.Renew,
-				Password: mqtt.SecretFrom("token", func() ([]byte, error) { return []byte(l.Password), nil })}, err
+			l, err := who.Login(keyOf(who.Device), now)
+			return mqtt.Login{ID: l.ClientID, User: l.User, Renew: l.Renew, Password: secret([]byte(l.Password))}, err
 		}}, d, e)
+	g.ready(t)
+	return g
+}
+
+func runLink(t *testing.T, c mqtt.Config, d control.Dialect, e *engineSide) *gateway {
+	t.Helper()
+	link, err := mqtt.New(c, d, e)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,9 +268,7 @@ func run(t *testing.T, s *cloudsim.Sim, who azurehub.Identity, d control.Dialect
 		}
 	})
 	t.Cleanup(stop)
-	g := &gateway{e, link, stop}
-	g.ready(t)
-	return g
+	return &gateway{e, link, stop}
 }
 
 // ready waits for the connection, and for the answer to what it began with.

@@ -19,6 +19,9 @@ const (
 	actionCancel = 255
 )
 
+// timestamp is the form of times in device update.
+const timestamp = "2006-01-02T15:04:05.0000000Z"
+
 // component is where device update lives in a twin.
 const component = "deviceUpdate"
 
@@ -55,13 +58,13 @@ func (h *Cloud) orderUpdate(o cloudsim.Order) (cloudsim.Done, []cloudsim.Message
 		return cloudsim.Done{}, nil, fmt.Errorf("%w: %s has no members to set, there is %q", cloudsim.ErrConfig, o.Verb, slices.Sorted(maps.Keys(o.Set)))
 	}
 	done := cloudsim.Done{}
-	messages, err := h.desireUpdate(o.Device, &done, func(_ *cloudsim.Record, t *twin) (map[string]any, error) {
+	messages, err := h.desireUpdate(o.Device, &done, func(r *cloudsim.Record, t *twin) (map[string]any, error) {
 		d := t.Deployment
 		switch {
 		case d == nil || o.Job != "" && o.Job != d.Newest.ID:
 			return nil, fmt.Errorf("%w: the device has no deployment %.140q", cloudsim.ErrConfig, o.Job)
 		case o.Verb == cloudsim.VerbRetry:
-			return d.retry(h.sim.Now()), nil
+			return d.retry(r, h.sim.Now()), nil
 		case !slices.ContainsFunc(d.Attempts, d.Newest.same):
 			return nil, fmt.Errorf("%w: deployment %s has ended", cloudsim.ErrConfig, d.Newest.ID)
 		}
@@ -127,18 +130,13 @@ func (d *deployment) add(r *cloudsim.Record, a attempt, now time.Time) {
 }
 
 // retry begins the newest attempt again and gives the desired property.
-func (d *deployment) retry(now time.Time) map[string]any {
-	d.Action = actionDeploy
-	next := attempt{ID: d.Newest.ID, Update: d.Newest.Update, Retry: now.UTC().Format("2006-01-02T15:04:05.0000000Z")}
-	if next.Retry == d.Newest.Retry { // a clock that stands still
+func (d *deployment) retry(r *cloudsim.Record, now time.Time) map[string]any {
+	next := attempt{ID: d.Newest.ID, Update: d.Newest.Update, Retry: now.UTC().Format(timestamp)}
+	if next.Retry == d.Newest.Retry { // the clock stands still
 		next.Retry = strings.TrimSuffix(next.Retry, "Z") + "1Z"
 	}
-	if !slices.ContainsFunc(d.Attempts, d.Newest.same) || len(d.Attempts) < maxJobs {
-		d.Attempts = append(d.Attempts, next)
-	} else {
-		d.Attempts[len(d.Attempts)-1] = next
-	}
-	d.Newest = next
+	d.Action = actionDeploy
+	d.add(r, next, now)
 	return d.whole()
 }
 

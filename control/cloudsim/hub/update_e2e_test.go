@@ -302,3 +302,15 @@ func TestNewURLs(t *testing.T) {
 		t.Errorf("%d commands, want 1", len(g.commands))
 	}
 }
+
+// What an order says wrongly reaches the device in a manifest that is well signed.
+func TestWrongOrders(t *testing.T) {
+	s := start(t, cloudsim.Config{Files: files(t, "v2.bin")}, updateHub(t, "gw-1"))
+	fault(t, s, cloudsim.Fault{Kind: cloudsim.FaultWrongHash})
+	fault(t, s, cloudsim.Fault{Kind: cloudsim.FaultWrongSize})
+	g := vacuum(t, s, &engineSide{})
+	order(t, s, push("d-1", nil))
+	if c := g.command(t, 1); c.Inputs["sha256"] != strings.Repeat("0", 64) || c.Inputs["size"] != "601" {
+		t.Errorf("inputs = %v, want zeros as sha256 and the size 601", c.Inputs)
+	}
+}
