@@ -196,7 +196,8 @@ func (y *planeKilling) life(ctx context.Context, u *planeUnit, r *rand.Rand) (er
 	}
 	defer func() {
 		if agent.kill(); err != nil {
-			err = fmt.Errorf("%w\nthe last agent said\n%s", err, agent.text())
+			err = fmt.Errorf("%w\nits events\n%s\nits messages\n%s\nthe last agent said\n%s", err,
+				tail(u.dir+"/.updraft/events.ndjson", "", 40), tail(u.f.dir+"/trace.ndjson", `"client":"`+u.name+`"`, 40), agent.text())
 		}
 	}()
 	have, last := "1.0.0", false
@@ -253,6 +254,13 @@ func (y *planeKilling) life(ctx context.Context, u *planeUnit, r *rand.Rand) (er
 		y.mu.Unlock()
 	}
 	return nil
+}
+
+// tail are the last lines of a file that hold a text.
+func tail(name, text string, n int) string {
+	data, _ := os.ReadFile(name)
+	lines := slices.DeleteFunc(strings.Split(string(data), "\n"), func(l string) bool { return !strings.Contains(l, text) })
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 // count holds what the cloud knows in the end to one true end an update.

@@ -106,7 +106,7 @@ func newCloudFleet(t *testing.T, p cloudPlane, names ...string) *cloudFleet {
 
 // start starts the simulator, where it was before, with these faults.
 func (f *cloudFleet) start(faults ...cloudsim.Fault) error {
-	args := append([]string{"sim", f.p.sim, "--files", "files", "--state", "cloud", "--json"}, f.p.args...)
+	args := append([]string{"sim", f.p.sim, "--files", "files", "--state", "cloud", "--trace", "trace.ndjson", "--json"}, f.p.args...)
 	if f.p.sim != "awsiot" {
 		for _, name := range f.names {
 			args = append(args, "--device", name)

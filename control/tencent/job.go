@@ -48,6 +48,7 @@ type job struct {
 	step     string    // that downloads
 	percent  int       // of the download
 	heard    int       // percent that the cloud has heard
+	late     bool      // its end was sent after the version, whose answer may still push it
 }
 
 // ending is what the cloud is told at the end of a job.

@@ -55,6 +55,13 @@ func (d *Dialect) update(in control.In, doc members, emit func(control.Out)) (he
 		return false, err
 	}
 	j := d.find(p.version)
+	old := j != nil && j.Stage == told && j.late && !d.hello.pushed
+	d.hello.pushed = true
+	if old { // what the version was answered with, before the cloud knew the end; it is asked whether it means it
+		d.hello.owed = true
+		d.flush(in.Now, emit)
+		return false, err
+	}
 	idle := j == nil || j.Stage == told
 	if idle && p.version == d.version {
 		d.hello.owed = true

@@ -161,6 +161,7 @@ func (d *Dialect) flush(now time.Time, emit func(control.Out)) {
 	}
 	if j := d.first(); j != nil {
 		d.sent, d.sending = d.token(), j
+		j.late = d.hello.version != ""
 		emit(control.Out{Kind: control.OutPublish, Topic: d.up, QoS: 1, Token: d.sent, Payload: j.Ending.payload(j.Version)})
 	} else if d.hello.owed {
 		d.sayVersion(now, emit)

@@ -20,6 +20,7 @@ type hello struct {
 	version string    // that was reported last, "" for none
 	at      time.Time // when
 	heard   bool      // the cloud has answered
+	pushed  bool      // and has pushed something since
 	attempt int       // without an answer
 }
 
@@ -34,7 +35,10 @@ func (d *Dialect) sayVersion(now time.Time, emit func(control.Out)) {
 		emit(control.Out{Kind: control.OutTimer, Token: timerVersion, After: firstWait - since})
 		return
 	}
-	h.owed, h.heard, h.version, h.at = false, false, d.version, now
+	h.owed, h.heard, h.pushed, h.version, h.at = false, false, false, d.version, now
+	for _, j := range d.jobs {
+		j.late = false
+	}
 	h.attempt++
 	emit(control.Out{Kind: control.OutPublish, Topic: d.up, QoS: 1, Payload: encodeVersion(d.version)})
 	emit(control.Out{Kind: control.OutTimer, Token: timerVersion, After: d.wait(h.attempt)})

@@ -209,9 +209,15 @@ func (c *Cloud) Take(m message) ([]message, error) {
 	if !ok || m.Device != "" && m.Device != t.device {
 		return nil, nil
 	}
+	if err := c.refuses(t.device); err != nil { // an application wants something of it
+		c.refused(t.device, fmt.Sprintf("%s: %v", clip(t.text, 200), err))
+		return nil, nil
+	}
 	if len(m.Payload) > maxPayload {
-		c.refused(t.device, fmt.Sprintf("%s: %d bytes, the limit is %d", t.text, len(m.Payload), maxPayload))
-		c.sim.Disconnect(m.Device)
+		c.refused(t.device, fmt.Sprintf("%s: %d bytes, the limit is %d", clip(t.text, 200), len(m.Payload), maxPayload))
+		if m.Device != "" { // an application is not of this cloud's making
+			c.sim.Disconnect(m.Device)
+		}
 		return nil, nil
 	}
 	switch t.family {

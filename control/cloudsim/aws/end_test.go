@@ -35,13 +35,16 @@ import (
 // TestMain fails if a goroutine outlives the tests.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// newSHA256 is the digest of "new".
+const newSHA256 = "11507a0e2f5e69d5dfa40a62a1bd7b6ee57e6bcd85c67c9b8431b36fff21c437"
+
 // push orders the release of files, once the device waits for news.
 func (r *rig) push(d *device, job string, set map[string]any) {
 	r.t.Helper()
 	if d != nil && d.jobs {
 		d.eventually("ready for another job", r.settled)
 	}
-	if _, err := r.order(cloudsim.Order{Verb: cloudsim.VerbPush, Job: job, Software: cloudsim.Software{File: release, Version: "2.0"}, Set: set}); err != nil {
+	if _, err := r.order(cloudsim.Order{Verb: cloudsim.VerbPush, Job: job, Software: cloudsim.Software{File: release, Version: "2.0", Size: 3, SHA256: newSHA256}, Set: set}); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -93,7 +93,7 @@ func (c *Cloud) concludes(rec *cloudsim.Record, reported map[string]any, token s
 	if !ok {
 		return end, ""
 	}
-	if _, named := reported["jobID"].(string); named {
+	if id, _ := reported["jobID"].(string); id != "" { // a URL may be tried again
 		i := slices.IndexFunc(rec.Ends, func(known cloudsim.End) bool { return known.Job == e.Job && known.Result != e.Result })
 		if i >= 0 {
 			return end, fmt.Sprintf("job %s ended as %s; that it is %s now changes nothing", clip(e.Job, 64), rec.Ends[i].Result, clip(e.Result, 64))

@@ -87,10 +87,19 @@ func (c *Cloud) pushShadow(o cloudsim.Order, name string, more map[string]any) (
 	} else if address != "" {
 		software = address
 		desired["softwareURL"] = address
-		desired["version"], desired["sha256"], desired["size"] = or(o.Software.Version), or(o.Software.SHA256), or(o.Software.Size) // nil: it was said of other software
+		desired["version"], desired["sha256"], desired["size"] = or(o.Given.Version), or(o.Given.SHA256), or(o.Given.Size) // nil: it was said of other software
+		// What a file itself says is left out: no device reports it, so that it would stay a difference.
 	}
 	if software == "" {
 		return cloudsim.Done{}, nil, fmt.Errorf("%w: a URL is missing: nothing is desired of %q yet", cloudsim.ErrConfig, o.Device)
+	}
+	for k := range more {
+		switch {
+		case k == "softwareURL" || k == "jobID":
+			return cloudsim.Done{}, nil, fmt.Errorf("%w: %s is said by the URL and the job of the order", cloudsim.ErrConfig, k)
+		case desired[k] != nil:
+			return cloudsim.Done{}, nil, fmt.Errorf("%w: %s was given twice", cloudsim.ErrConfig, k)
+		}
 	}
 	maps.Copy(desired, more)
 	version, messages, err := c.desire(o.Device, name, desired)
