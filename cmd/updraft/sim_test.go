@@ -166,7 +166,7 @@ func TestSimTraceOnStandardOutput(t *testing.T) {
 		first string // on standard output, before the trace
 		say   string
 	}{
-		{"after the addresses, as JSON", []string{"--json"}, `{"broker":"tcp://127.0.0.1:`, ""},
+		{"after the addresses, as JSON", []string{"--json"}, `{"plane":"awsiot","broker":"tcp://127.0.0.1:`, ""},
 		{"alone", nil, `{"time":"`, "control  http://127.0.0.1:"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestSimTraceOnStandardOutput(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &simulator{call: c, at: at, state: state}
+			s := &simulator{call: c, plane: "awsiot", at: at, state: state}
 			d := s.device(t, "gw-1")
 			s.sub(t, "push", "--device", "gw-1", "--url", "http://127.0.0.1:1/v2", "--job", "j-"+tt.name[:1]).end(t, exitSucceeded)
 			d.delta("j-" + tt.name[:1])

@@ -61,7 +61,7 @@ so each push is a new job unless --job says otherwise.`
 --set adds members by name. A value that is JSON is taken as that, all else as
 text. ` + plane.set + `
 
-The exit code is 0, or with --wait: 0 if the update succeeded, 4 if not, 3 if
+The exit code is 0, or with --wait: 0 if the update succeeded, 4 if not, 6 if
 there is no end yet. With --json the result is an object with device, job, url,
 text and end: job, outcome, result, code, message, report (its id), arrivals,
 first and last; with --all a list of them.`

@@ -223,13 +223,14 @@ func decoded[T any](t *testing.T, text string) (v T) {
 // simulator is one that runs in this process, in a folder of its own.
 type simulator struct {
 	*call
+	plane string
 	at    cloudsim.Endpoints
 	state string
 }
 
 func startSim(t *testing.T, state string, more ...string) *simulator {
 	t.Helper()
-	s := &simulator{call: begin(t, append([]string{"sim", "awsiot", "--state", state, "--json"}, more...)...), state: state}
+	s := &simulator{call: begin(t, append([]string{"sim", "awsiot", "--state", state, "--json"}, more...)...), plane: "awsiot", state: state}
 	s.stdout.want(t, "\n")
 	text, _ := s.stdout.look()
 	line, _, _ := strings.Cut(text, "\n")
@@ -240,7 +241,7 @@ func startSim(t *testing.T, state string, more ...string) *simulator {
 // sub is a command that drives the simulator.
 func (s *simulator) sub(t *testing.T, args ...string) *call {
 	t.Helper()
-	return begin(t, slices.Concat([]string{"sim", "awsiot"}, args, []string{"--state", s.state})...)
+	return begin(t, slices.Concat([]string{"sim", s.plane}, args, []string{"--state", s.state})...)
 }
 
 func (s *simulator) device(t *testing.T, id string) *toy {

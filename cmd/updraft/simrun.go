@@ -50,7 +50,7 @@ appends a line of JSON for each message: time, client, direction (up, down),
 topic, qos, dup, payload, base64 (the payload is not text). Queries of URLs and
 members that are named as secrets are left out of it. With "-" the trace goes to
 standard output, and the addresses go to standard error unless --json puts them
-before the trace, as one line with broker, files, face and control.
+before the trace, as one line with plane, broker, files, face and control.
 
 What the devices reported is kept in --state, so the simulator may be killed and
 started again; it listens then where it did before, unless told otherwise. The
@@ -219,7 +219,7 @@ func (p *program) simAddresses(at cloudsim.Endpoints, keys []string, f simFlags)
 
 // config checks the flags.
 func (f simFlags) config() (cfg cloudsim.Config, err error) {
-	cfg = cloudsim.Config{State: f.state, Listen: f.listen, FilesListen: f.filesListen, FilesURL: f.filesURL, FaceListen: f.faceListen, ControlListen: f.control}
+	cfg = cloudsim.Config{Plane: f.plane.name, State: f.state, Listen: f.listen, FilesListen: f.filesListen, FilesURL: f.filesURL, FaceListen: f.faceListen, ControlListen: f.control}
 	for name, address := range map[string]string{"listen": f.listen, "files-listen": f.filesListen, "http-listen": f.faceListen, "control": f.control} {
 		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
 			return cfg, usagef("--%s %q: expected host:port, such as 127.0.0.1:1883", name, address)
@@ -253,7 +253,11 @@ func (f simFlags) config() (cfg cloudsim.Config, err error) {
 	if f.state == "" {
 		return cfg, nil
 	}
-	if last, err := readEndpoints(f.state); err == nil { // without, all ports are free ones
+	last, err := readEndpoints(f.state)
+	if err == nil && last.Plane != f.plane.name {
+		return cfg, usagef("--state %s belongs to a simulator of %s; give this one a folder of its own", quoted(f.state), last.Plane)
+	}
+	if err == nil { // without, all ports are free ones
 		cfg.Listen = cmp.Or(cfg.Listen, lastAddress(last.Broker))
 		cfg.FilesListen = cmp.Or(cfg.FilesListen, lastAddress(last.Files))
 		cfg.FaceListen = cmp.Or(cfg.FaceListen, lastAddress(last.Face))

@@ -157,12 +157,24 @@ func (d *Dialect) answered(in control.In, a answer, accepted bool, emit func(con
 	case accepted && i >= 0:
 		d.taken = a.shadow
 		d.delivered(in.Now, d.queue[i], emit)
+		d.settle(emit)
 	case accepted && a.shadow > 0:
 		d.holds(a)
+		d.settle(emit)
 	case i >= 0:
 		d.rejected(d.queue[i], a, i == 0, emit)
 	case !accepted && a.token == helloToken:
 		logf(emit, fmt.Sprintf("%s: the cloud rejects what was said on connect: %s", d.topic, a.reason()))
+	}
+}
+
+// settle asks for the whole document of a shadow at once if a delta came before
+// what it is compared with: whoever asks gets an answer, which says no more than
+// it did before, so that there is nothing to go round in circles.
+func (d *Dialect) settle(emit func(control.Out)) {
+	if d.c.Shadow != "" && d.ask && d.connected && len(d.queue) == 0 {
+		d.ask = false
+		d.get(emit)
 	}
 }
 

@@ -77,6 +77,7 @@ func (d *Dialect) about(j *job, what purpose, verb string) *request {
 // urge gives up a request that an end should not wait for.
 func (d *Dialect) urge() {
 	if r := d.pending; r != nil && r.what != finish && (r.what == nextJob || r.what == look || r.attempt > 1 || r.paused) {
+		d.ask = d.ask || r.what == nextJob
 		d.pending = nil
 	}
 }
@@ -86,6 +87,9 @@ func (d *Dialect) send(now time.Time, emit func(control.Out)) {
 	r := d.pending
 	r.attempt++
 	r.paused = false
+	if r.what == nextJob { // a hint that comes before the answer may be newer than it
+		d.ask = false
+	}
 	d.count++
 	token := strconv.FormatInt(now.Unix(), 10) + "-" + strconv.Itoa(d.count)
 	r.tokens = append(r.tokens[max(0, len(r.tokens)-3):], token)
@@ -197,7 +201,6 @@ func (j *job) follow(state *execution) {
 }
 
 func (d *Dialect) nextIs(in control.In, e *execution, emit func(control.Out)) error {
-	d.ask = false
 	j := d.atWork()
 	if j != nil && j.Stage == running && (e == nil || e.id != j.ID || e.number != j.Number) {
 		j.check = true
@@ -237,8 +240,6 @@ func (d *Dialect) refused(in control.In, r *request, a answer, emit func(control
 		d.pending = nil
 		if j != nil {
 			d.stop(in, j, a.reason(), emit)
-		} else {
-			d.ask = false
 		}
 		return
 	case "VersionMismatch", "InvalidStateTransition", "TerminalStateReached":
@@ -250,8 +251,6 @@ func (d *Dialect) refused(in control.In, r *request, a answer, emit func(control
 	d.pending = nil
 	logf(emit, fmt.Sprintf("%s: rejected: %s", r.topic, a.reason()))
 	switch {
-	case r.what == nextJob:
-		d.ask = false
 	case r.what == look:
 		j.check = false
 	case r.what == begin:

@@ -149,7 +149,7 @@ func (h *hook) OnConnect(cl *mochi.Client, pk packets.Packet) error {
 	if login := h.sim.cfg.Login; err == nil && login != nil && !login(caller.Client, caller.User, string(caller.Password)) {
 		err = fmt.Errorf("%w: wrong user name or password", ErrRefused)
 	}
-	if err == nil && h.sim.faults.hit(FaultToken, device) {
+	if err == nil && h.sim.Expired(device) {
 		err = fmt.Errorf("%w: fault %s", ErrRefused, FaultToken)
 	}
 	if err != nil {

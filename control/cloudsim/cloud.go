@@ -11,7 +11,8 @@ import (
 // Cloud is one vendor's half of the conversation. The simulator owns the
 // connections, the files and the records; a cloud says who may come in, what
 // is allowed, and what is answered. Its methods are called by many goroutines
-// at once, and none before Open.
+// at once, and none before Open. One that is an [io.Closer] is closed by
+// [Sim.Close], when nobody is connected any more.
 type Cloud interface {
 	// Open gives it the simulator that it plays in. It is called once by
 	// [Start], when the records can be read and nobody is connected.

@@ -59,6 +59,8 @@ type Config struct {
 	// FilesURL is how devices reach the file server, such as
 	// https://host:8443/files/; made of its address if "".
 	FilesURL string
+	// Plane is the name of the cloud, for who finds the simulator by its folder.
+	Plane string
 	// State is the folder for what must survive; "" for none. It is made if missing.
 	State string
 	// Files is the folder that the file server shows under /files/; "" for none.
@@ -109,10 +111,11 @@ type Sim struct {
 // Endpoints are the addresses of a running simulator. They are also in
 // endpoints.json of its folder.
 type Endpoints struct {
-	Broker  string `json:"broker"`         // tcp://host:port or tls://host:port
-	Files   string `json:"files"`          // http://host:port/files/ or https
-	Face    string `json:"face,omitempty"` // http://host:port or https, if the cloud speaks HTTP
-	Control string `json:"control"`        // http://host:port
+	Plane   string `json:"plane,omitempty"` // Config.Plane
+	Broker  string `json:"broker"`          // tcp://host:port or tls://host:port
+	Files   string `json:"files"`           // http://host:port/files/ or https
+	Face    string `json:"face,omitempty"`  // http://host:port or https, if the cloud speaks HTTP
+	Control string `json:"control"`         // http://host:port
 }
 
 // Client is what the simulator knows of the connections of a device.
@@ -162,6 +165,7 @@ func checkLoopback(address string) error {
 }
 
 func (s *Sim) open() error {
+	s.at.Plane = s.cfg.Plane
 	s.broker = mochi.New(&mochi.Options{
 		InlineClient:           true,
 		SysTopicResendInterval: 1 << 20, // nobody may read them
@@ -258,6 +262,11 @@ func (s *Sim) Connected(device string) bool {
 // for "too many"; each asking is an occasion of [FaultThrottled].
 func (s *Sim) Throttled(device string) bool { return s.faults.hit(FaultThrottled, device) }
 
+// Expired says whether a face is to refuse a device's request as with an
+// expired token; each asking is an occasion of [FaultToken]. Logins at the
+// broker are refused without a cloud's doing.
+func (s *Sim) Expired(device string) bool { return s.faults.hit(FaultToken, device) }
+
 // Disconnect ends the connections of a device.
 func (s *Sim) Disconnect(device string) { s.drop(device) }
 
@@ -293,8 +302,9 @@ func (s *Sim) closed() bool {
 	return s.closing
 }
 
-// Close ends everything and waits for it. The error is that of the trace, if
-// it could not be written. A second call only waits.
+// Close ends everything and waits for it, and closes a cloud that is an
+// [io.Closer]. The error is that of the trace, if it could not be written, and
+// the cloud's. A second call only waits.
 func (s *Sim) Close() error {
 	s.mu.Lock()
 	again := s.closing
@@ -318,6 +328,9 @@ func (s *Sim) Close() error {
 	}
 	s.drop("")
 	s.work.Wait()
+	if cloud, ok := s.cloud.(io.Closer); ok {
+		errs = append(errs, cloud.Close()) // before the broker, to which it may still send
+	}
 	if s.broker != nil {
 		errs = append(errs, s.broker.Close())
 	}

@@ -31,7 +31,7 @@ func (s *Sim) Order(ctx context.Context, o Order) ([]Done, error) {
 		if software == nil {
 			continue
 		}
-		if err := s.describe(software); err != nil {
+		if err := s.Describe(software); err != nil {
 			return nil, err
 		}
 	}
@@ -75,8 +75,10 @@ func (s *Sim) known() []string {
 	return slices.Compact(devices)
 }
 
-// describe fills in what a file itself says.
-func (s *Sim) describe(software *Software) error {
+// Describe fills in what is missing of Size and digests and a File itself says.
+// Software without a File stays as it is. Errors wrap [ErrConfig] for a file
+// that is not there, and [ErrState] for one that cannot be read.
+func (s *Sim) Describe(software *Software) error {
 	if software.File == "" {
 		return nil
 	}

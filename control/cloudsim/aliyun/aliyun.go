@@ -44,7 +44,8 @@
 //	                without fileUrl the file of that name in the simulator's folder
 //
 // With a Delta the file is that, and isDiff 1; the device must have informed of the
-// version of Source, and gets it only as long as it says that one.
+// version of Source, and gets it only as long as it says that one. A Source
+// without a version is what the device runs at the push.
 //
 // # HaaS
 //

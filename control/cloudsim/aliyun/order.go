@@ -92,7 +92,7 @@ func newTask(o cloudsim.Order) (*task, error) {
 	}
 	if o.Delta != nil {
 		t.Package, t.Source = *o.Delta, o.Source.Version
-		if platform.CheckWord(t.Source) != nil {
+		if t.Source != "" && platform.CheckWord(t.Source) != nil {
 			return nil, fmt.Errorf("%w: version of the source %w", cloudsim.ErrConfig, platform.CheckWord(t.Source))
 		}
 	}
@@ -142,6 +142,11 @@ func (o *OTA) push(order cloudsim.Order) (*task, error) {
 		return nil, err
 	}
 	return t, o.change(order.Device, func(d *otaDoc, n *news) error {
+		if order.Source != nil && t.Source == "" { // a file alone: it is what runs
+			if t.Source = d.Versions[t.Module]; t.Source == "" {
+				return skipped{fmt.Sprintf("a delta, but the device has not informed of a version of module %s", t.Module)}
+			}
+		}
 		if err := d.place(t, order.Verb == cloudsim.VerbReplace, n); err != nil {
 			return err
 		}

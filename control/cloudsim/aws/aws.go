@@ -157,8 +157,8 @@ func (c *Cloud) Open(s *cloudsim.Sim) error {
 	return nil
 }
 
-// Close stops the step timers, and waits for one that is at work. It is for
-// when the simulator has been closed.
+// Close stops the step timers, and waits for one that is at work. The
+// simulator calls it when it is closed itself; a second call does nothing.
 func (c *Cloud) Close() error {
 	c.timers.stop()
 	return nil

@@ -33,9 +33,6 @@ func Start(cfg cloudsim.Config) (*Sim, error) {
 	return &Sim{s, c}, nil
 }
 
-// Close is [cloudsim.Sim.Close], and ends the step timers.
-func (s *Sim) Close() error { return errors.Join(s.Sim.Close(), s.Cloud.Close()) }
-
 // Push is [Cloud.Push].
 func (s *Sim) Push(device string, desired map[string]any) (version int64, err error) {
 	return s.Cloud.Push(device, desired)

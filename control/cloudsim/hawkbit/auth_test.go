@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,26 @@ func TestWhoMayComeIn(t *testing.T) {
 	}
 	if _, known := r.Book().Look("sensor-7"); !known {
 		t.Error("a device that came with a gateway is not known")
+	}
+}
+
+func TestExpiredTokens(t *testing.T) {
+	r := newRig(t, cloudsim.Config{})
+	if err := r.SetFault(cloudsim.Fault{Kind: cloudsim.FaultToken, Client: "gw-1", Every: 2}); err != nil {
+		t.Fatal(err)
+	}
+	var got []int
+	for range 4 {
+		got = append(got, r.do("gw-1", "GET", "", "").status)
+	}
+	if other := r.do("gw-2", "GET", "", "").status; !slices.Equal(got, []int{200, 401, 200, 401}) || other != 200 {
+		t.Errorf("answers %v and %d to another device, want each second 401 and 200", got, other)
+	}
+	if stranger := r.do("gw-1", "GET", "", "", "Authorization: TargetToken x").status; stranger != 401 || r.Faults()[0].Hits != 2 {
+		t.Errorf("a stranger gets %d and the fault has %d hits, want 401 and still 2", stranger, r.Faults()[0].Hits)
+	}
+	if told, want := r.events.text(cloudsim.EventRefused), "gw-1: fault token\ngw-1: fault token\n"; !strings.HasPrefix(told, want) {
+		t.Errorf("told %q, want %q first", told, want)
 	}
 }
 

@@ -96,6 +96,9 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if tenant != c.tenant {
 		err = fmt.Errorf("it asks for the tenant %.80q, and this is %q", tenant, c.tenant)
 	}
+	if err == nil && c.sim.Expired(device) {
+		err = fmt.Errorf("fault %s", cloudsim.FaultToken)
+	}
 	if err != nil {
 		c.sim.Tell(cloudsim.Event{Kind: cloudsim.EventRefused, Client: bounded(device), Text: err.Error()})
 		w.WriteHeader(http.StatusUnauthorized)

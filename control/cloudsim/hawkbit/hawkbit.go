@@ -66,8 +66,8 @@
 // in one deployment, weights, rollouts, schedules of maintenance windows with
 // the shorter polling before them, installedBase set by the device, and limits on
 // how often a device may ask. ETags of artifacts are SHA-256 here, and SHA-1 in
-// hawkBit. Of the faults, those of files, orders and throttled happen to what is
-// asked here; those of the broker cannot.
+// hawkBit. Of the faults, those of files, orders, token and throttled happen to what is
+// asked here; the others of the broker cannot.
 package hawkbit
 
 import (
