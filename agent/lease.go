@@ -48,8 +48,15 @@ func (h *host) Save(_ context.Context, state []byte) error {
 	return disk.WriteFile(disk.OS(), h.s.planeState(h.p.Name), state, 0o600)
 }
 
-// Log passes a line on, with the name of the plane.
+// Log passes a line on, with the name of the plane, if there are not too many.
 func (h *host) Log(text string) {
+	first, ok := h.p.lines.take()
+	if !ok {
+		return
+	}
+	if first != "" {
+		h.s.log("plane " + h.p.Name + ": " + first)
+	}
 	h.s.log("plane " + h.p.Name + ": " + text)
 	h.s.socket.changed()
 }

@@ -123,7 +123,8 @@ type service struct {
 // plane is a plane of the agent file with its connection.
 type plane struct {
 	Plane
-	link link
+	link  link
+	lines *measure // of its log
 }
 
 // outcome is what driving a run came to.
@@ -154,7 +155,7 @@ func (s *service) addPlane(p Plane) error {
 	if err != nil {
 		return fmt.Errorf("plane %s: %w", p.Name, err)
 	}
-	at := &plane{Plane: p}
+	at := &plane{Plane: p, lines: newMeasure(time.Now)}
 	at.link, err = p.newLink(saved, &host{s, at}, func(m *mqtt.Config) {
 		if s.c.Clock != nil {
 			m.Clock = s.c.Clock

@@ -54,7 +54,7 @@ func (d *Dialect) gotTwin(in control.In, t topic, emit func(control.Out)) error 
 	if err != nil {
 		return err
 	}
-	if version < d.twin.ahead { // a notification has overtaken it
+	if version < d.twin.ahead && d.twin.attempt < believed { // a notification has overtaken it
 		emit(control.Out{Kind: control.OutTimer, Token: timerTwin, After: staleWait << min(d.twin.attempt-1, 8)})
 		return nil
 	}
@@ -65,6 +65,10 @@ func (d *Dialect) gotTwin(in control.In, t topic, emit func(control.Out)) error 
 	d.correct(reported, in.Now, emit)
 	return nil
 }
+
+// believed is how many answers of the hub must be older than a notification
+// was, until they count and the notification does not.
+const believed = 4
 
 // correct brings a twin up to date that shows another stage than the
 // update has, or an update where none runs: its report got lost with the program.
