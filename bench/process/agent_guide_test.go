@@ -3,14 +3,18 @@ package process
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,7 +26,7 @@ import (
 var updateGuide = flag.Bool("update-guide", false, "write what the guide's commands print, and their conversations, into the guide")
 
 // The ports that guides and their agent files name.
-var guidePorts = []string{"1883", "8080"}
+var guidePorts = []string{"1883", "1884", "8080"}
 
 // guidePages are the pages of docs whose commands are run.
 var guidePages = []struct {
@@ -34,6 +38,22 @@ var guidePages = []struct {
 }{
 	{"aws-shadow", "aws-shadow", []string{"aws-shadow"},
 		map[string]string{"to-2": "succeeded", "to-3": "failed", "to-4": "succeeded", "owner-7": "succeeded", "to-5": "succeeded", "to-6": "failed"}, 15},
+	{"tencent", "planes/tencent", []string{"planes", "install-c"},
+		map[string]string{"to-2": "succeeded", "to-3": "failed", "to-4": "failed", "to-4-again": "succeeded"}, 15},
+	{"aliyunota", "planes/aliyunota", []string{"planes", "install-c"},
+		map[string]string{"to-2": "succeeded", "to-3": "failed", "to-4": "succeeded", "to-5": "succeeded"}, 15},
+	{"haas", "planes/haas", []string{"planes"},
+		map[string]string{"to-2": "succeeded", "to-3": "failed", "back-to-1": "succeeded", "to-4": "failed"}, 15},
+	{"quickstart.zh", "planes/tencent", []string{"planes", "install-c"},
+		map[string]string{"tencent-2": "succeeded", "ali-2": "succeeded", "ali-3": "failed"}, 15},
+	{"azurehub", "planes/azurehub", []string{"planes", "install-c"},
+		map[string]string{"to-2": "succeeded", "to-3": "failed", "to-4": "succeeded", "to-5": "rejected"}, 10},
+	{"adu", "planes/adu", []string{"planes", "install-c"},
+		map[string]string{"to-2": "succeeded", "to-3": "failed", "to-4": "succeeded", "to-5": "cancelled"}, 10},
+	{"awsjobs", "planes/awsjobs", []string{"planes", "install-c"},
+		map[string]string{"to-2": "succeeded", "to-3": "failed", "to-4": "cancelled", "to-5": "succeeded"}, 15},
+	{"hawkbit", "planes/hawkbit", []string{"planes", "install-c"},
+		map[string]string{"1": "succeeded", "2": "failed", "3": "cancelled", "4": "succeeded"}, 15},
 }
 
 // TestGuide runs the commands of pages, with the simulator and the agent as
@@ -43,6 +63,9 @@ func TestGuide(t *testing.T) {
 	for _, p := range guidePages {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
+			if slices.Contains(p.beside, "install-c") {
+				planeModule(t, "install-c") // without a compiler the page is skipped
+			}
 			page := filepath.Join("..", "..", "docs", p.name+".md")
 			text, err := os.ReadFile(page)
 			if err != nil {
@@ -51,7 +74,7 @@ func TestGuide(t *testing.T) {
 			work := t.TempDir()
 			g := &guide{t: t, dir: filepath.Join(work, filepath.FromSlash(p.folder)), ports: map[string]string{}}
 			for _, port := range guidePorts {
-				g.ports["127.0.0.1:"+port] = "127.0.0.1:" + freePort(t)
+				g.ports["127.0.0.1:"+port] = "127.0.0.1:" + quietPort(t)
 			}
 			for _, folder := range p.beside {
 				// The links of examples lead out of them, so a copy holds what they lead to.
@@ -82,6 +105,21 @@ func TestGuide(t *testing.T) {
 	}
 }
 
+// quietPort gives a port that nobody listens at, out of those that the system gives to
+// nobody by itself: the page's programs take it when others have asked for some meanwhile.
+func quietPort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		port := strconv.Itoa(20000 + rand.IntN(12000))
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port between 20000 and 32000")
+	return ""
+}
+
 // walk runs what a page shows and gives the page as it is now.
 func (g *guide) walk(text string) string {
 	g.t.Helper()
@@ -94,7 +132,7 @@ func (g *guide) walk(text string) string {
 		case "terminal":
 			have = g.terminal(m[2])
 		case "trace":
-			have = g.trace(strings.Count(m[2], "\n") / 2)
+			have = g.trace(m[2])
 		default:
 			return block
 		}
@@ -112,6 +150,7 @@ var fenced = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
 type guide struct {
 	t       *testing.T
 	dir     string
+	left    []string          // folders where the page began
 	ports   map[string]string // by address in the guide: the one here
 	blocks  int
 	running []*process
@@ -144,15 +183,25 @@ var others = []struct {
 }{
 	{regexp.MustCompile(`127\.0\.0\.1:[0-9]+`), "127.0.0.1:PORT"},
 	{regexp.MustCompile(`run-[0-9a-f]{16}`), "RUN"},
-	{regexp.MustCompile(`\b[0-9A-F]{16}\b`), "KEY"},
+	{regexp.MustCompile(`(key |have \\?")[0-9A-F]{16}\b`), "${1}KEY"},
 	{regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\S+ `), ""},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b`), "TIME"},
 	{regexp.MustCompile(`(connected for|since) [0-9hms.]+`), "$1 TIME"},
 	{regexp.MustCompile(`\([0-9hms.]+ ago\)`), "(TIME ago)"},
+	{regexp.MustCompile(`\$rid=[a-z2-7]{16}$`), "$$rid=CALL"},
+	{regexp.MustCompile(`made in [0-9.]+ s`), "made in TIME"},
+	{regexp.MustCompile(`[0-9.]+ KiB in [0-9.]+ s, sha256 [0-9a-f]{64}`), "SIZE in TIME, sha256 DIGEST"},
+	{regexp.MustCompile(`,"timestamp":\d+\}`), "}"},
+	{regexp.MustCompile(`\bmodule [0-9a-f]{12}\b`), "module DIGEST"},
+	{regexp.MustCompile(`"id":("?)\d{10}\b`), `"id":${1}ID`},
+	{regexp.MustCompile(`"haasTraceId":"[0-9a-f]+"`), `"haasTraceId":"TRACE"`},
+	{regexp.MustCompile(`"size":\d+,"appId"`), `"size":SIZE,"appId"`}, // of a package that tar made
+	{regexp.MustCompile(`"md5":"[0-9a-f]{32}","needRestart"`), `"md5":"MD5","needRestart"`},
 	{regexp.MustCompile(`"timestamp":\d+,?`), ""},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`), "TIME"},
 	{regexp.MustCompile(`\beyJ[\w=-]+\.[\w=-]+\.[\w=-]+`), "JWS"},
 	{regexp.MustCompile(`"(queuedAt|startedAt|lastUpdatedAt|logTime)":\d+`), `"$1":TIME`},
+	{regexp.MustCompile(`"(clientToken|c)":"\d{10}-(\d+)"`), `"$1":"TIME-$2"`},
 }
 
 // same makes a text the same each time.
@@ -196,6 +245,11 @@ func (g *guide) console(block string) string {
 	commands, _ := split(block)
 	var out strings.Builder
 	for _, command := range commands {
+		if to, ok := strings.CutPrefix(strings.TrimSuffix(command, "\n"), "$ cd "); ok {
+			g.goOn(to)
+			out.WriteString(command)
+			continue
+		}
 		cmd := exec.CommandContext(g.t.Context(), "sh", "-c", g.script(command))
 		cmd.Dir = g.dir
 		cmd.Env = append(os.Environ(), "PATH="+programs(g.t)+":"+os.Getenv("PATH"), "TZ=UTC")
@@ -207,6 +261,15 @@ func (g *guide) console(block string) string {
 		out.WriteString(command + g.same(stdout.String()))
 	}
 	return out.String()
+}
+
+// goOn has the rest of the page play in another folder, with another cloud.
+func (g *guide) goOn(folder string) {
+	g.t.Helper()
+	if rest := g.messages(); len(rest) > 0 {
+		g.t.Errorf("the trace goes on before cd %s: %+v", folder, rest)
+	}
+	g.left, g.dir, g.shown = append(g.left, g.dir), filepath.Join(g.dir, filepath.FromSlash(folder)), 0
 }
 
 // terminal starts the program of a block, which goes on, and waits until it has
@@ -225,9 +288,10 @@ func (g *guide) terminal(block string) string {
 	return block
 }
 
-// trace waits for the next messages and shows them, by client.
-func (g *guide) trace(want int) string {
+// trace waits for as many messages as a block shows, and shows them, by client.
+func (g *guide) trace(block string) string {
 	g.t.Helper()
+	want := strings.Count(block, "\n") / 2
 	if *updateGuide {
 		time.Sleep(2 * time.Second) // nobody says how many there will be
 	} else {
@@ -239,21 +303,70 @@ func (g *guide) trace(want int) string {
 	news := g.messages()
 	g.shown += len(news)
 	slices.SortStableFunc(news, func(a, b cloudsim.Line) int { return strings.Compare(a.Client, b.Client) })
+	news = paired(news)
 	var out strings.Builder
 	for _, m := range news {
 		way := map[string]string{"up": "from", "down": "to"}[m.Direction]
 		if m.Dup {
 			way = "again " + way
 		}
-		fmt.Fprintf(&out, "%s %s on %s\n    %s\n", way, m.Client, m.Topic, g.same(m.Payload))
+		fmt.Fprintf(&out, "%s %s on %s\n    %s\n", way, m.Client, g.same(m.Topic), cmp.Or(g.same(m.Payload), "(empty)"))
+	}
+	if slices.Equal(ways(out.String()), ways(block)) {
+		return block
 	}
 	return out.String()
 }
 
-// emptyPoll is one of a server that has nothing new: how many there are is
-// another number each time.
-func emptyPoll(m cloudsim.Line) bool {
-	return strings.HasSuffix(m.Topic, " 304") || strings.HasPrefix(m.Topic, "GET ") && m.Direction == "up"
+// ways are the messages of a trace, those to clients behind those from them: two
+// that go opposite ways may cross, and which was first is not always the same.
+func ways(block string) []string {
+	lines := slices.Collect(strings.Lines(block))
+	messages := slices.Collect(slices.Chunk(lines, 2))
+	slices.SortStableFunc(messages, func(a, b []string) int {
+		return strings.Compare(strings.TrimPrefix(a[0], "again ")[:2], strings.TrimPrefix(b[0], "again ")[:2])
+	})
+	return slices.Concat(messages...)
+}
+
+// paired puts the answers of a hub behind the requests of the device that they
+// answer: with several under way the order is another one each time.
+func paired(all []cloudsim.Line) []cloudsim.Line {
+	var out []cloudsim.Line
+	for _, m := range all {
+		at := len(out)
+		if rid := requestID.FindString(m.Topic); rid != "" && m.Direction == "down" {
+			asked := func(r cloudsim.Line) bool {
+				return r.Direction == "up" && r.Client == m.Client && requestID.FindString(r.Topic) == rid
+			}
+			if i := slices.IndexFunc(out, asked); i >= 0 {
+				at = i + 1
+			}
+		}
+		out = slices.Insert(out, at, m)
+	}
+	return out
+}
+
+var requestID = regexp.MustCompile(`\$rid=\w+`)
+
+// withoutPolls takes out of a trace what a device that polls asks for, files among it, and
+// answers that say what the one before said: how many there are is another number
+// each time.
+func withoutPolls(all []cloudsim.Line) (out []cloudsim.Line) {
+	said := map[string]string{}
+	for _, m := range all {
+		if strings.HasPrefix(m.Topic, "GET ") {
+			last, known := said[m.Client+m.Topic]
+			same := known && last == m.Payload
+			said[m.Client+m.Topic] = m.Payload
+			if same || m.Direction == "up" || strings.Contains(m.Topic, "/softwaremodules/") {
+				continue
+			}
+		}
+		out = append(out, m)
+	}
+	return out
 }
 
 // messages are those of the trace that were not shown yet.
@@ -269,19 +382,21 @@ func (g *guide) messages() []cloudsim.Line {
 		if err := json.Unmarshal(s.Bytes(), &m); err != nil {
 			break // half a line, as yet
 		}
-		if !emptyPoll(m) {
-			all = append(all, m)
-		}
+		all = append(all, m)
 	}
-	return all[g.shown:]
+	return withoutPolls(all)[g.shown:]
 }
 
 // ends holds what the cloud knows to one end a job, each with a report of its own.
 func (g *guide) ends(want map[string]string) {
 	g.t.Helper()
-	files, err := filepath.Glob(filepath.Join(g.dir, ".updraft-sim", "devices", "*.json"))
-	if err != nil {
-		g.t.Fatal(err)
+	var files []string
+	for _, dir := range append(g.left, g.dir) {
+		names, err := filepath.Glob(filepath.Join(dir, ".updraft-sim", "devices", "*.json"))
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		files = append(files, names...)
 	}
 	got, reports := map[string]string{}, map[string]bool{}
 	for _, name := range files {

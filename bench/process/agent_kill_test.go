@@ -209,9 +209,12 @@ func (y *killing) kill(u *unit, p *process, after time.Duration) (*process, erro
 }
 
 // doing reads from the events what the agent was doing.
-func (u *unit) doing() string {
+func (u *unit) doing() string { return doing(u.dir) }
+
+// doing reads from the events in a device's folder what its agent was doing.
+func doing(dir string) string {
 	where := "idle"
-	for _, e := range (&box{dir: u.dir}).lastEvents(100) {
+	for _, e := range (&box{dir: dir}).lastEvents(100) {
 		switch {
 		case e.Kind == "run" && e.State == "accepted":
 			where = "accepted"

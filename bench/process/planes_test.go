@@ -108,7 +108,7 @@ func TestPlaneKill(t *testing.T) {
 	for _, p := range planesToTest() {
 		t.Run(p.name, func(t *testing.T) {
 			names := []string{"gw-0", "gw-1", "gw-2", "gw-3"}
-			y := &planeKilling{f: newCloudFleet(t, p, names...), due: make(chan bool, *planeSimKills)}
+			y := &planeKilling{f: newCloudFleet(t, p, names...), due: make(chan bool, *planeSimKills), hit: map[string]int{}}
 			if err := y.f.start(y.faults()...); err != nil {
 				t.Fatal(err)
 			}
@@ -136,6 +136,7 @@ func TestPlaneKill(t *testing.T) {
 			}
 			t.Logf("%d kills of %d agents and %d of their cloud in %v: %d updates with one true end each, %d of them rolled back; %d arrivals of their reports",
 				y.killed.Load(), len(units), y.clouds, time.Since(began).Round(time.Second), y.jobs.Load(), y.sick.Load(), y.count(t, units))
+			t.Logf("  killed while they did: %v", y.hit)
 		})
 	}
 }
@@ -149,6 +150,7 @@ type planeKilling struct {
 
 	mu    sync.Mutex
 	wants map[string]cloudsim.Outcome // by device and job
+	hit   map[string]int              // what the agents were doing
 }
 
 // faults of each simulator: the downloads take a second, and one
@@ -228,6 +230,9 @@ func (y *planeKilling) life(ctx context.Context, u *planeUnit, r *rand.Rand) (er
 			}
 			agent.kill()
 			y.killed.Add(1)
+			y.mu.Lock()
+			y.hit[doing(u.dir)]++
+			y.mu.Unlock()
 			if agent, err = u.agent(); err != nil {
 				return err
 			}
