@@ -107,6 +107,7 @@ func TestPlaneKill(t *testing.T) {
 	t.Logf("-seed %d", *seed)
 	for _, p := range planesToTest() {
 		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
 			names := []string{"gw-0", "gw-1", "gw-2", "gw-3"}
 			y := &planeKilling{f: newCloudFleet(t, p, names...), due: make(chan bool, *planeSimKills), hit: map[string]int{}}
 			if err := y.f.start(y.faults()...); err != nil {

@@ -46,7 +46,7 @@ handlerProperties (an object), step=reference, detached=true.`,
 				if err != nil {
 					return nil, err
 				}
-				return hub.New(hub.Config{Accounts: a, Update: true, Signer: signer})
+				return hub.New(hub.Config{Accounts: a, Update: true, Signer: signer, FaceURL: f.faceURL})
 			},
 		},
 		{

@@ -36,6 +36,7 @@ type simFlags struct {
 	device                                             []string
 	devices, host, product                             string
 	poll                                               time.Duration
+	faceURL                                            string
 }
 
 func (p *program) simPlaneCommand(plane simPlane) *cobra.Command {
@@ -129,6 +130,10 @@ func (p *program) simRun(c *cobra.Command, plane simPlane) func(*cobra.Command, 
 			c.Flags().StringVar(&f.product, "product", "", "`ID` of the product (default "+plane.product+")")
 			without = append(without, "product")
 		}
+	}
+	if plane.name == "adu" {
+		c.Flags().StringVar(&f.faceURL, "http-url", "", "`URL` by which devices reach root keys and manifests over HTTP (default its address)")
+		without = append(without, "http-url")
 	}
 	if plane.name == "hawkbit" {
 		c.Flags().DurationVar(&f.poll, "poll", 10*time.Second, "`time` that devices are told to wait between polls")
@@ -234,8 +239,10 @@ func (f simFlags) config() (cfg cloudsim.Config, err error) {
 		}
 		cfg.FilesTLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: cfg.TLS.Certificates}
 	}
-	if u, err := url.Parse(f.filesURL); f.filesURL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-		return cfg, usagef("--files-url: expected an address such as https://host:8443/files/")
+	for flag, address := range map[string]string{"files-url": f.filesURL, "http-url": f.faceURL} {
+		if u, err := url.Parse(address); address != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			return cfg, usagef("--%s: expected an address such as https://host:8443/", flag)
+		}
 	}
 	if f.clockOffset != 0 {
 		cfg.Now = func() time.Time { return time.Now().Add(f.clockOffset) }

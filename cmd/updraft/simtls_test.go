@@ -8,8 +8,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
+	"github.com/updraft-ota/updraft/control/cloudsim"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -119,4 +122,64 @@ func TestSimOverTLS(t *testing.T) {
 	s.stop()
 	s.end(t, exitSucceeded)
 	noGoroutines(t)
+}
+
+// One certificate serves the broker, the cloud's own HTTP and, if it is asked
+// for, the files; a certificate of the client is asked for where that is said.
+func TestSimSecureEverywhere(t *testing.T) {
+	dir := t.TempDir()
+	ca := issue(t, "ca", nil)
+	file := func(name string) string { return filepath.Join(dir, name) }
+	issue(t, "broker", ca).save(t, file("cert.pem"), file("key.pem"))
+	if err := os.Mkdir(file("files"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file("files/v2.img"), []byte("two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	for _, asks := range []bool{false, true} {
+		c := begin(t, "sim", "hawkbit", "--state", file("state"), "--device", "gw-1", "--files", file("files"), "--json", "--https",
+			"--tls-cert", file("cert.pem"), "--tls-key", file("key.pem"), fmt.Sprintf("--request-client-certificate=%t", asks))
+		c.stdout.want(t, "\n")
+		text, _ := c.stdout.look()
+		at := decoded[cloudsim.Endpoints](t, text)
+		if !strings.HasPrefix(at.Broker, "tls://") || !strings.HasPrefix(at.Face, "https://") || !strings.HasPrefix(at.Files, "https://") {
+			t.Errorf("endpoints %+v, want all of them secure", at)
+		}
+		asked := false
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				asked = true
+				return &tls.Certificate{}, nil
+			}}}}
+		for _, url := range []string{at.Files + "v2.img", at.Face + "/DEFAULT/controller/v1/gw-1"} {
+			res, err := client.Get(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if want := map[bool]int{true: http.StatusOK, false: http.StatusUnauthorized}[url != at.Face+"/DEFAULT/controller/v1/gw-1"]; res.StatusCode != want {
+				t.Errorf("%s answers %d, want %d", url, res.StatusCode, want)
+			}
+		}
+		if asked != asks {
+			t.Errorf("a certificate of the client was asked for: %t, want %t", asked, asks)
+		}
+		c.stop()
+		c.end(t, exitSucceeded)
+	}
+	noGoroutines(t)
+}
+
+// The cloud's clock may be another one than the device's.
+func TestSimClock(t *testing.T) {
+	cfg, err := simFlags{clockOffset: time.Hour}.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ahead := time.Until(cfg.Now()); ahead < 59*time.Minute || ahead > time.Hour {
+		t.Errorf("the clock is %v ahead, want an hour", ahead)
+	}
 }
