@@ -64,7 +64,7 @@ func (at *simPlace) remote() (cloudsim.Remote, error) {
 		if err != nil {
 			return cloudsim.Remote{}, usagef("%w", err)
 		}
-		if known.Plane != at.plane {
+		if known.Plane != at.plane && known.Plane != "" {
 			return cloudsim.Remote{}, usagef("the simulator in %s plays %s, not %s; --state names the folder of another", quoted(at.state), known.Plane, at.plane)
 		}
 		return cloudsim.Remote{Control: known.Control}, nil

@@ -261,7 +261,7 @@ func (f simFlags) config() (cfg cloudsim.Config, err error) {
 		return cfg, nil
 	}
 	last, err := readEndpoints(f.state)
-	if err == nil && last.Plane != f.plane.name {
+	if err == nil && last.Plane != f.plane.name && last.Plane != "" {
 		return cfg, usagef("--state %s belongs to a simulator of %s; give this one a folder of its own", quoted(f.state), last.Plane)
 	}
 	if err == nil { // without, all ports are free ones

@@ -122,8 +122,13 @@ func deviceLines(id string, d simDevice) []string {
 	lines := []string{id + ": " + state}
 	doc, _ := d.Doc.(map[string]any)
 	for _, key := range slices.Sorted(maps.Keys(doc)) {
-		if part, ok := doc[key].(map[string]any); ok {
-			lines = append(lines, fmt.Sprintf("  %-9s %s", key, memberText(part)))
+		switch part := doc[key].(type) {
+		case map[string]any:
+			if !strings.HasPrefix(key, "_") { // which is for the simulator alone
+				lines = append(lines, fmt.Sprintf("  %-9s %s", key, memberText(part)))
+			}
+		case string, json.Number:
+			lines = append(lines, fmt.Sprintf("  %-9s %v", key, part))
 		}
 	}
 	for _, e := range d.Ends {

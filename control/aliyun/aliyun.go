@@ -7,7 +7,8 @@
 // out of a message, whose members may come as numbers or as text. [Jobs] keeps
 // what both dialects, control/haas and control/aliyunota, must not get wrong:
 // a job is done once however often it is asked for, its end is told until the broker
-// has acknowledged it, and both survive a restart.
+// has acknowledged it, and both survive a restart. An end whose words name no job
+// is told a second time only if the cloud, asked by the dialect as an [Asker], waits for it.
 //
 // Nothing here has sockets, threads or a clock.
 package aliyun

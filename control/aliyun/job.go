@@ -40,12 +40,16 @@ type Job struct {
 	Stage  Stage   `json:"stage"`
 	Run    string  `json:"run,omitempty"`
 	Ending *Ending `json:"ending,omitempty"`
+	// Sent says that the cloud may have the end, of those that must not reach it
+	// twice unasked: see [Asker].
+	Sent bool `json:"sent,omitempty"`
 
 	ask      uint64 // token of the command
 	message  uint64 // to be acknowledged after the receipt
 	restored bool   // as running: whether the engine knows it still, the engine must say
 	owed     bool   // the outbox waits to hear that the end is delivered
 	again    bool   // to be told again, when the timer is due
+	sure     bool   // the cloud has just said that it waits for the end
 	attempt  int    // of telling the end, since the connect
 	toldAt   time.Time
 }

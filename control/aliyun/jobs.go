@@ -55,6 +55,17 @@ type Cloud interface {
 	Tell(j *Job) []control.Out
 }
 
+// Asker is a [Cloud] in whose words an end may name no job. Such an end counts
+// for whatever the cloud waits for when it arrives: sent a second time, it could
+// end a job that has been asked for since.
+type Asker interface {
+	// Once says that the end of a job is such an end.
+	Once(j *Job) bool
+	// Ask asks what the cloud waits for of the job's module. The answer, if one
+	// comes, is given to [Jobs.Waits]; without one the book has it asked again.
+	Ask(now time.Time, j *Job, emit func(control.Out))
+}
+
 // Jobs is the book of one device. It must not be shared.
 type Jobs struct {
 	cloud Cloud
@@ -65,6 +76,7 @@ type Jobs struct {
 	connected bool
 	queue     []*Job // ends to tell; the first is under way
 	waiting   bool   // for the broker to acknowledge the first
+	asking    bool   // whether the cloud waits for the first still
 	published uint64 // token of its last message
 }
 
@@ -149,18 +161,22 @@ func (b *Jobs) Step(in control.In, emit func(control.Out)) {
 // lose forgets what belongs to a connection. Messages that were not
 // acknowledged come again on the next.
 func (b *Jobs) lose() {
-	b.connected, b.waiting, b.published = false, false, 0
+	b.connected, b.waiting, b.asking, b.published = false, false, false, 0
 	for _, j := range b.jobs {
-		j.message = 0
+		j.message, j.sure = 0, false
 	}
 }
 
 func (b *Jobs) tick(in control.In, emit func(control.Out)) {
 	switch in.Token {
 	case timerAnswer:
-		if b.waiting {
-			b.send(in.Now, emit)
+		if !b.waiting {
+			return
 		}
+		if j := b.queue[0]; b.asking && j.attempt <= 2 {
+			Log(emit, "job %s: the cloud does not say whether it waits for the end: asked again", Redact(j.ID, 240))
+		}
+		b.send(in.Now, emit)
 	case timerAgain:
 		for _, j := range slices.Clone(b.jobs) {
 			if j.again {
@@ -213,6 +229,8 @@ type Wish struct {
 // Begin asks the engine for a job that is not known, or for a new attempt of one that
 // has ended. held says that the message is to be acknowledged later, by the book.
 func (b *Jobs) Begin(in control.In, w Wish, emit func(control.Out)) (held bool) {
+	j := &Job{ID: w.Key, Old: w.Old}
+	b.pass(in.Now, j.Module(), emit)
 	if b.open() >= maxOpen { // it is not acknowledged, and comes again with the next connection
 		Log(emit, "job %s waits: %d jobs have no acknowledged end yet", Redact(w.Key, 240), b.open())
 		return true
@@ -221,7 +239,7 @@ func (b *Jobs) Begin(in control.In, w Wish, emit func(control.Out)) (held bool) 
 	if began == "" {
 		began = "t" + strconv.FormatInt(in.Now.Unix(), 10)
 	}
-	j := &Job{ID: w.Key + ":" + began, Old: w.Old}
+	j.ID += ":" + began
 	if last := b.Find(w.Key); last != nil {
 		j.Asks = slices.Clone(last.Asks)
 		last.again = false // its end would be taken for that of the new attempt

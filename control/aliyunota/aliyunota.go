@@ -29,6 +29,14 @@
 // it. Ends go out at quality of service 1 and count as delivered once the broker
 // has acknowledged them, since the platform answers none; progress goes at 0.
 //
+// A failure names neither task nor version: the platform takes it for whatever task it
+// has then. So one that may have arrived, since it was sent, whatever became of the
+// connection or the program, is not sent again blindly: the device says its version, asks what
+// is pending, and sends it only if that is the same job. If it is another, or nothing, the
+// platform knows the end or has given the task up, and the end counts as
+// delivered. Until there is an answer the device asks again, later each time.
+// A new version is told as often as it takes.
+//
 // What cannot be done here is a download over MQTT (dProtocol mqtt): it is answered with -2.
 // What is malformed, too large, retained or meant for another device is
 // refused with one log line and changes nothing.
@@ -37,6 +45,8 @@ package aliyunota
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,8 +72,9 @@ type Dialect struct {
 	versions map[string]string // by module: what runs, "" if not known
 	jobs     *aliyun.Jobs
 	informed map[string]time.Time
-	owed     map[string]bool // modules to inform of when the timer is due
-	gets     map[string]bool // ids of requests under way
+	owed     map[string]bool   // modules to inform of when the timer is due
+	gets     map[string]string // module by id of the questions under way
+	asked    uint32            // id of the newest
 	ids      uint32
 	notes    []string
 
@@ -71,7 +82,10 @@ type Dialect struct {
 	progress  progress
 }
 
-var _ control.Dialect = (*Dialect)(nil)
+var (
+	_ control.Dialect = (*Dialect)(nil)
+	_ aliyun.Asker    = (*Dialect)(nil)
+)
 
 // New makes a dialect that goes on from save, which is what [Dialect.Save]
 // gave, or nil at the first start. A save that cannot be read is said in a log
@@ -80,7 +94,7 @@ func New(c Config, save []byte) (*Dialect, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	d := &Dialect{c: c, versions: map[string]string{}, informed: map[string]time.Time{}, owed: map[string]bool{}, gets: map[string]bool{}}
+	d := &Dialect{c: c, versions: map[string]string{}, informed: map[string]time.Time{}, owed: map[string]bool{}, gets: map[string]string{}}
 	d.jobs = aliyun.NewJobs(d, c.Device)
 	d.restore(save)
 	return d, nil
@@ -147,6 +161,7 @@ func (d *Dialect) Step(in control.In, emit func(control.Out)) {
 	case control.InConnected:
 		d.connected = true
 		clear(d.gets)
+		clear(d.informed)
 		emit(control.Out{Kind: control.OutSubscribe, Topic: d.topic(upgrade), QoS: 1})
 		emit(control.Out{Kind: control.OutSubscribe, Topic: d.topic(getReply), QoS: 1})
 	case control.InLost:
@@ -186,16 +201,28 @@ func (d *Dialect) id() string {
 
 // hello says all versions and asks what is pending.
 func (d *Dialect) hello(now time.Time, emit func(control.Out)) {
+	under := slices.Collect(maps.Values(d.gets)) // which an end that is in doubt has asked for
 	for _, module := range d.c.modules() {
+		if slices.Contains(under, module) {
+			continue
+		}
 		d.inform(now, module, emit)
 		if d.c.Ask {
-			id := d.id()
-			d.gets[id] = true
-			params := map[string]string{"module": module}
-			emit(control.Out{Kind: control.OutPublish, Topic: d.topic(get), QoS: 1, Payload: aliyun.Marshal(map[string]any{
-				"id": id, "version": "1.0", "params": params, "method": "thing.ota.firmware.get"})})
+			d.ask(now, module, 1, emit)
 		}
 	}
+}
+
+// ask asks what is pending for a module. An answer to an earlier question counts no more,
+// not even one that the broker has kept for a device that was away: ids go by the clock,
+// so that another program's are others.
+func (d *Dialect) ask(now time.Time, module string, qos byte, emit func(control.Out)) {
+	maps.DeleteFunc(d.gets, func(_, of string) bool { return of == module })
+	d.asked = max(d.asked+1, uint32(now.Unix()))
+	id := strconv.FormatUint(uint64(d.asked), 10)
+	d.gets[id] = module
+	emit(control.Out{Kind: control.OutPublish, Topic: d.topic(get), QoS: qos, Payload: aliyun.Marshal(map[string]any{
+		"id": id, "version": "1.0", "params": map[string]string{"module": module}, "method": "thing.ota.firmware.get"})})
 }
 
 // inform says the version of a module now.
@@ -273,6 +300,27 @@ func (d *Dialect) Ended(j *aliyun.Job) {
 	if d.progress.job == j {
 		d.progress.job = nil
 	}
+}
+
+// Once says that an end is told as a failure, which names neither task nor version.
+// It is part of [aliyun.Asker].
+func (d *Dialect) Once(j *aliyun.Job) bool {
+	e := j.Ending
+	return j.Module() != "" && e.State != engine.Cancelled && (e.Fault() != aliyun.NoFault || j.NewVersion() != j.Version())
+}
+
+// Ask says the version, if this connection has not heard it, and asks what is
+// pending; at quality of service 0, since the question comes again without an answer, and
+// an end should not wait for the broker to acknowledge it. It is part of [aliyun.Asker].
+func (d *Dialect) Ask(now time.Time, j *aliyun.Job, emit func(control.Out)) {
+	module := j.Module()
+	if d.versions[module] != "" && d.informed[module].IsZero() {
+		d.inform(now, module, func(o control.Out) {
+			o.QoS = 0
+			emit(o)
+		})
+	}
+	d.ask(now, module, 0, emit)
 }
 
 // Tell says how a job ended. It is part of [aliyun.Cloud].

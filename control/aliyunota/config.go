@@ -35,7 +35,8 @@ type Config struct {
 	// Progress is the least time between two reports of progress. The default is
 	// 3s; below 0 there are none but the first.
 	Progress time.Duration
-	// Ask makes the device ask for what is pending on each connect.
+	// Ask makes the device ask for what is pending on each connect. Whether the
+	// cloud waits for a failure still is asked in any case.
 	Ask bool
 }
 

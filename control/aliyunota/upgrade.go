@@ -2,12 +2,14 @@ package aliyunota
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/updraft-ota/updraft/control"
 	"github.com/updraft-ota/updraft/control/aliyun"
@@ -224,11 +226,13 @@ func (d *Dialect) read(in control.In, emit func(control.Out)) (held bool, err er
 	}
 	w, err := readUpgrade(in.Payload)
 	if reply {
-		if !d.gets[w.id] && err == nil {
-			return false, fmt.Errorf("%w: the answer %.70q is to no question of this connection", ErrMessage, w.id)
+		module, ours := d.gets[w.id]
+		if !ours {
+			return false, cmp.Or(err, fmt.Errorf("%w: the answer %.70q is to no question of this connection", ErrMessage, w.id))
 		}
 		delete(d.gets, w.id)
 		w.id = "" // it is ours, and says nothing of who asked for the job
+		d.answered(in.Now, module, w, err, emit)
 	}
 	switch {
 	case err != nil:
@@ -244,6 +248,17 @@ func (d *Dialect) read(in control.In, emit func(control.Out)) (held bool, err er
 		return false, err
 	}
 	return d.want(in, w, emit)
+}
+
+// answered has an end that is in doubt told or forgotten by what the cloud says
+// is pending for a module. What cannot be read is no job that was done here.
+func (d *Dialect) answered(now time.Time, module string, w wanted, bad error, emit func(control.Out)) {
+	switch {
+	case w.pending && w.module == module && bad == nil:
+		d.jobs.Waits(now, module, w.key(), emit)
+	case w.pending && w.module == module, !w.pending && bad == nil && (w.code == "200" || w.code == "1000"):
+		d.jobs.Waits(now, module, "", emit)
+	}
 }
 
 // decline tells the cloud of an upgrade that cannot be one, unless the module

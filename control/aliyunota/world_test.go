@@ -20,6 +20,7 @@ type task struct {
 	id      int
 	version string
 	state   string // "" while it is open, done, failed
+	shown   bool   // in this connection
 }
 
 // world is a cloud with tasks, an engine, and a bad line between them.
@@ -27,14 +28,16 @@ type world struct {
 	t     *testing.T
 	r     *rand.Rand
 	bad   bool // messages are lost, doubled and reordered
+	calm  bool // a task begins when the one before has ended, for a version of its own, is shown once a connection, and crosses no end
 	now   time.Time
 	d     *aliyunota.Dialect
 	save  []byte
 	on    bool
 	steps int
 
-	tasks    []*task // the last one counts
-	said     string  // version that the cloud has heard
+	tasks    []*task  // the last one counts
+	said     string   // version that the cloud has heard
+	untrue   []string // failures that were no failure of the task that they ended
 	messages uint64
 	line     []control.In // to the device
 	timers   map[uint64]bool
@@ -144,6 +147,7 @@ func (w *world) finish() {
 // heard is what the cloud does with a message of the device.
 func (w *world) heard(o control.Out) {
 	var m struct {
+		ID     string
 		Params struct{ Version, Step string }
 	}
 	if err := json.Unmarshal(o.Payload, &m); err != nil {
@@ -159,27 +163,56 @@ func (w *world) heard(o control.Out) {
 		if last != nil && last.state == "" {
 			if last.version == w.said {
 				last.state = "done"
-			} else {
+			} else if !w.calm || !last.shown {
 				w.push(last)
 			}
 		}
+	case strings.HasSuffix(o.Topic, "/thing/ota/firmware/get"):
+		w.answer(m.ID, last)
 	case strings.HasPrefix(m.Params.Step, "-") && last != nil && last.state == "":
 		last.state = "failed"
+		if !slices.ContainsFunc(slices.Collect(maps.Values(w.runs)), func(r *engine.Report) bool {
+			return r.Release["version"] == last.version && r.State != engine.Succeeded
+		}) {
+			w.untrue = append(w.untrue, last.version)
+		}
 	}
+}
+
+// answer says what is pending, or that there are too many questions.
+func (w *world) answer(id string, last *task) {
+	text := fmt.Sprintf(`{"id": "%s", "code": 200, "data": {}}`, id)
+	switch {
+	case w.bad && w.r.IntN(4) == 0:
+		text = fmt.Sprintf(`{"id": "%s", "code": 429, "data": {}}`, id)
+	case last != nil && last.state == "" && last.version != w.said:
+		text = fmt.Sprintf(`{"id": "%s", "code": 200, "data": %s}`, id, w.data(last))
+	}
+	w.send("/sys/a1B2c3/gw-1/thing/ota/firmware/get_reply", []byte(text))
+}
+
+// data is what the cloud says of a task.
+func (w *world) data(x *task) string {
+	return fmt.Sprintf(`{"version": "%s", "url": "https://h/x?sig=%d", "md5": "93230c3bde425a9d7984a594ac55ea1e"}`, x.version, w.r.IntN(9))
 }
 
 func (w *world) push(x *task) {
 	if !w.on {
 		return
 	}
-	payload := fmt.Appendf(nil, `{"id": %d, "code": "1000", "data": {"version": "%s", "url": "https://h/x?sig=%d", "md5": "93230c3bde425a9d7984a594ac55ea1e"}}`, x.id, x.version, w.r.IntN(9))
+	x.shown = true
+	w.send(upgrade, fmt.Appendf(nil, `{"id": %d, "code": "1000", "data": %s}`, x.id, w.data(x)))
+}
+
+// send puts a message on the line to the device.
+func (w *world) send(topic string, payload []byte) {
 	copies := 1
 	if w.bad {
 		copies = []int{0, 1, 1, 1, 2}[w.r.IntN(5)]
 	}
 	for range copies {
 		w.messages++
-		w.line = append(w.line, control.In{Kind: control.InMessage, Topic: upgrade, Payload: payload, QoS: 1, Message: w.messages})
+		w.line = append(w.line, control.In{Kind: control.InMessage, Topic: topic, Payload: payload, QoS: 1, Message: w.messages})
 	}
 	if n := len(w.line); w.bad && n > 1 && w.r.IntN(4) == 0 {
 		w.line[n-1], w.line[n-2] = w.line[n-2], w.line[n-1]
@@ -199,6 +232,9 @@ func (w *world) reports() {
 }
 
 func (w *world) connect() {
+	for _, x := range w.tasks {
+		x.shown = false
+	}
 	w.line, w.on = nil, true
 	w.step(control.In{Kind: control.InConnected})
 	w.reports()
@@ -228,10 +264,18 @@ func (w *world) act() {
 		w.deliver()
 	case n < 60:
 		x := &task{id: 100 + len(w.tasks), version: fmt.Sprint("v", w.r.IntN(4))}
+		if w.calm {
+			if n := len(w.tasks); n > 0 && w.tasks[n-1].state == "" || w.running() != "" {
+				return
+			}
+			x.version = fmt.Sprint("v", 1+len(w.tasks))
+		}
 		w.tasks = append(w.tasks, x)
 		w.push(x)
 	case n < 75:
-		w.finish()
+		if !w.calm || len(w.line) == 0 {
+			w.finish()
+		}
 	case n < 85:
 		w.tick()
 	case n < 90:
@@ -256,6 +300,38 @@ func (w *world) settle() {
 			w.finish()
 			w.tick()
 		}
+	}
+}
+
+// TestAFailureCountsForItsOwnTask has the cloud go on to the next task as soon
+// as one has ended, whether the device knows that it has or not.
+func TestAFailureCountsForItsOwnTask(t *testing.T) {
+	failed, untrue := 0, 0
+	for seed := range uint64(300) {
+		w := &world{t: t, r: rand.New(rand.NewPCG(seed, 2)), bad: true, calm: true, now: time.Unix(0, 0), runs: map[string]*engine.Report{}, real: "v0"}
+		w.make()
+		for range 600 {
+			w.act()
+		}
+		w.settle()
+		if len(w.outbox) > 0 {
+			t.Errorf("seed %d: reports of %v were never delivered", seed, w.outbox)
+		}
+		for _, x := range w.tasks {
+			if x.state == "failed" {
+				failed++
+			}
+			if x.state == "" {
+				t.Errorf("seed %d: the task to %s has no end", seed, x.version)
+			}
+		}
+		if untrue += len(w.untrue); len(w.untrue) > 0 {
+			t.Errorf("seed %d: the tasks to %v were ended by the failures of others", seed, w.untrue)
+		}
+	}
+	t.Logf("%d tasks failed, %d of them by another's failure", failed, untrue)
+	if failed < 1000 {
+		t.Errorf("%d failed tasks are too few to show anything", failed)
 	}
 }
 

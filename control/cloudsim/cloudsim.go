@@ -204,6 +204,11 @@ func (s *Sim) open() error {
 	return s.writeEndpoints()
 }
 
+// maxPending is how many messages wait for a client that does not read, before
+// they get lost. Each client costs 8 bytes for each of them, so that the broker's
+// own 8192 would be most of what a thousand devices need.
+const maxPending = 2048
+
 // capabilities of the clouds that are played: no retained messages, no QoS 2.
 func capabilities() *mochi.Capabilities {
 	c := mochi.NewDefaultServerCapabilities()
@@ -211,6 +216,7 @@ func capabilities() *mochi.Capabilities {
 	c.MaximumQos = 1
 	c.RetainAvailable = 0
 	c.MinimumProtocolVersion = 4
+	c.MaximumClientWritesPending = maxPending
 	return c
 }
 

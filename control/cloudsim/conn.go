@@ -17,8 +17,9 @@ import (
 // maxPacket bounds what a client may send, in bytes.
 const maxPacket = 1 << 20
 
-// The types of packets that have a number.
+// The type of the first packet, and those of packets that have a number.
 const (
+	typeConnect     = 1
 	typePublish     = 3
 	typePuback      = 4
 	typePubrec      = 5
@@ -47,7 +48,8 @@ type conn struct {
 	end  chan struct{}
 	once sync.Once
 
-	client atomic.Value // identity, once it is known
+	client  atomic.Value  // identity, once it is known
+	version atomic.Uint32 // of the protocol
 
 	mu   sync.Mutex        // for writing, and what follows
 	held []byte            // a message that is to be overtaken
@@ -171,8 +173,10 @@ func (c *conn) up(packet []byte) bool {
 		return false
 	}
 	switch packet[0] >> 4 {
+	case typeConnect:
+		c.version.Store(uint32(versionOf(packet)))
 	case typePublish:
-		c.sim.trace.packet(client, "up", packet)
+		c.sim.trace.packet(client, "up", packet, byte(c.version.Load()))
 		if c.sim.faults.hit(FaultDrop, client) {
 			_ = c.Close()
 			return false
@@ -325,7 +329,7 @@ func (c *conn) put(packet []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if packet[0]>>4 == typePublish {
-		c.sim.trace.packet(client, "down", packet) // first, so that what the client does about it follows
+		c.sim.trace.packet(client, "down", packet, byte(c.version.Load())) // first, so that what the client does about it follows
 	}
 	_, err := c.Conn.Write(packet)
 	return err

@@ -52,13 +52,16 @@ func redact(text string) string {
 
 var clientToken = regexp.MustCompile(`(?i)^"client_?token"`)
 
-func (t *trace) packet(client, direction string, packet []byte) {
+func (t *trace) packet(client, direction string, packet []byte, version byte) {
 	if t.to == nil {
 		return
 	}
 	m, ok := parsePublish(packet)
 	if !ok {
 		return
+	}
+	if version >= mqtt5 {
+		m.payload = skipProperties(m.payload)
 	}
 	t.line(Line{Client: client, Direction: direction, Topic: m.topic, QoS: m.qos, Dup: packet[0]&8 != 0, Payload: string(m.payload)})
 }
@@ -97,7 +100,35 @@ type publication struct {
 	topic   string
 	qos     byte
 	id      uint16
-	payload []byte
+	payload []byte // of MQTT 5 with the properties before it
+}
+
+// mqtt5 is the version of the protocol in which messages have properties.
+const mqtt5 = 5
+
+// skipProperties leaves out what stands before the payload in MQTT 5.
+func skipProperties(body []byte) []byte {
+	size, n := binary.Uvarint(body) // the same form as MQTT's
+	if n <= 0 || size > uint64(len(body)-n) {
+		return body
+	}
+	return body[n+int(size):]
+}
+
+// versionOf gives the version that a CONNECT names, 0 if it names none.
+func versionOf(packet []byte) byte {
+	at := 1
+	for at < len(packet) && packet[at] >= 0x80 {
+		at++
+	}
+	at++
+	if at+2 > len(packet) {
+		return 0
+	}
+	if at += 2 + int(binary.BigEndian.Uint16(packet[at:])); at >= len(packet) {
+		return 0
+	}
+	return packet[at]
 }
 
 func parsePublish(packet []byte) (p publication, ok bool) {

@@ -104,7 +104,8 @@ func (o *owner) loop(ctx context.Context) {
 func (o *owner) up(ctx context.Context, c *connection) {
 	o.conn, o.live, o.subs = c, false, nil
 	o.setStatus(func(s *Status) { s.Connected, s.Since, s.Err = true, o.cfg.Clock.Now(), nil })
-	o.host.Log(fmt.Sprintf("%s: connected as %s", o.at, shown(c.login.ID)))
+	name, _, _ := strings.Cut(c.login.ID, "|") // what follows are the terms of a login, and no name
+	o.host.Log(fmt.Sprintf("%s: connected as %s", o.at, shown(name)))
 	o.step(ctx, control.In{Kind: control.InConnected, Session: c.session})
 }
 

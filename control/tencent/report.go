@@ -91,7 +91,7 @@ func failureCode(code string, at phase) int {
 		return codeMissing
 	case "http_401", "http_403":
 		return codeExpired
-	case "digest", "signature", "size":
+	case "digest", "signature", "size", "untrusted":
 		return codeMismatch
 	case "network", "slow", "protocol", "redirect":
 		return codeTimeout

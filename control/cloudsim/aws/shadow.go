@@ -16,7 +16,7 @@ const (
 // Shadow is what a cloud keeps of a device: what is desired, and what the
 // device reported. Members are as in JSON, numbers as json.Number.
 type Shadow struct {
-	Version  int64          `json:"version"` // one more with each accepted update
+	Version  int64          `json:"version,omitzero"` // one more with each accepted update
 	Desired  map[string]any `json:"desired"`
 	Reported map[string]any `json:"reported"`
 }
@@ -28,7 +28,7 @@ type shadow struct {
 	Times struct {
 		Desired  map[string]any `json:"desired,omitempty"`
 		Reported map[string]any `json:"reported,omitempty"`
-	} `json:"times,omitzero"`
+	} `json:"_times,omitzero"`
 	Deleted bool `json:"deleted,omitempty"` // the version outlives it
 }
 

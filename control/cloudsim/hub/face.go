@@ -24,12 +24,23 @@ type failure struct {
 	code   int    // the hub's own number
 	name   string // of the code
 	text   string
+	method bool // of a call that reached no answer, which has another form
 }
 
 func (f *failure) Error() string { return f.name + ": " + f.text }
 
 func failing(status, code int, name, format string, args ...any) error {
-	return &failure{status, code, name, fmt.Sprintf(format, args...)}
+	return &failure{status: status, code: code, name: name, text: fmt.Sprintf(format, args...)}
+}
+
+// body is what the hub writes. Its SDKs find the name between a colon and a
+// semicolon; of a method call the message is JSON in a text.
+func (f *failure) body(now time.Time) []byte {
+	message := "ErrorCode:" + f.name + ";" + f.text
+	if f.method {
+		message = string(marshal(map[string]any{"errorCode": f.code, "message": f.text, "timestampUtc": now.UTC()}))
+	}
+	return marshal(map[string]any{"Message": message, "ExceptionMessage": ""})
 }
 
 // ServeHTTP is the service side, and what device update serves to devices.
@@ -43,7 +54,7 @@ func (h *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.As(err, &f):
 	case err != nil:
-		f = &failure{http.StatusInternalServerError, 500001, "ServerError", err.Error()}
+		f = &failure{status: http.StatusInternalServerError, code: 500001, name: "ServerError", text: err.Error()}
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	if f == nil {
@@ -55,7 +66,7 @@ func (h *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("iothub-errorcode", f.name)
 	w.WriteHeader(f.status)
-	_, _ = w.Write(marshal(map[string]any{"errorCode": f.code, "Message": "ErrorCode:" + f.Error(), "ExceptionMessage": ""}))
+	_, _ = w.Write(f.body(h.sim.Now()))
 }
 
 // servePage answers with a manifest or the root key package.
@@ -180,9 +191,9 @@ func (h *Cloud) serveMethod(r *http.Request, device string) (map[string]any, err
 		}
 	}
 	if errors.Is(err, errOffline) {
-		return nil, failing(404, 404103, "DeviceNotOnline", "the device is not connected, or hears no method calls")
+		return nil, &failure{404, 404103, "DeviceNotOnline", "the device is not connected, or hears no method calls", true}
 	}
-	return nil, failing(504, 504101, "GatewayTimeout", "the device does not answer in time")
+	return nil, &failure{504, 504101, "GatewayTimeout", "the device does not answer in time", true}
 }
 
 func seconds(body map[string]any, name string, preset, least time.Duration) (time.Duration, error) {
