@@ -27,7 +27,8 @@ type orderFlags struct {
 	all                            bool
 	wait                           time.Duration
 	json                           bool
-	again                          string // flags that lead to the simulator, for messages
+	again                          string         // flags that lead to the simulator, for messages
+	before                         map[string]int // ends of devices that do not count
 }
 
 // ordered is the result of an order for one device.
@@ -190,6 +191,16 @@ func setMembers(words []string) (map[string]any, error) {
 }
 
 func (p *program) simOrder(ctx context.Context, r cloudsim.Remote, f orderFlags, o cloudsim.Order) error {
+	if f.verb == cloudsim.VerbRetry { // whose end is another one than those that are known
+		st, err := r.State(ctx)
+		if err != nil {
+			return simError(err, f.plane)
+		}
+		f.before = map[string]int{}
+		for device, record := range st.Devices {
+			f.before[device] = len(record.Ends)
+		}
+	}
 	done, err := r.Order(ctx, o)
 	if err != nil {
 		return simError(err, f.plane)
@@ -280,7 +291,8 @@ func (p *program) awaitEnds(ctx context.Context, r cloudsim.Remote, f orderFlags
 		away = err != nil
 		missing := 0
 		for i, res := range results {
-			if results[i].End = endOf(st.Devices[res.Device].Ends, res.Job); results[i].End == nil {
+			ends := st.Devices[res.Device].Ends
+			if results[i].End = endOf(ends[min(f.before[res.Device], len(ends)):], res.Job); results[i].End == nil {
 				missing++
 			}
 		}

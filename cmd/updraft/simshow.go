@@ -124,11 +124,13 @@ func deviceLines(id string, d simDevice) []string {
 	for _, key := range slices.Sorted(maps.Keys(doc)) {
 		switch part := doc[key].(type) {
 		case map[string]any:
-			if !strings.HasPrefix(key, "_") { // which is for the simulator alone
+			if !strings.HasPrefix(key, "_") {
 				lines = append(lines, fmt.Sprintf("  %-9s %s", key, memberText(part)))
 			}
 		case string, json.Number:
-			lines = append(lines, fmt.Sprintf("  %-9s %v", key, part))
+			if !strings.HasPrefix(key, "_") {
+				lines = append(lines, fmt.Sprintf("  %-9s %v", key, part))
+			}
 		}
 	}
 	for _, e := range d.Ends {
@@ -139,12 +141,16 @@ func deviceLines(id string, d simDevice) []string {
 
 func clock(t time.Time) string { return t.Local().Format(time.DateTime) }
 
-// memberText is an object in one line: KEY=VALUE by name, "-" for none. Text
+// memberText is an object in one line: KEY=VALUE by name, "-" for none. Names
+// that begin with "_" are for the simulator alone. Text
 // stands without quotes if nothing can be mistaken.
 func memberText(v any) string {
 	doc, _ := v.(map[string]any)
 	var out []string
 	for _, key := range slices.Sorted(maps.Keys(doc)) {
+		if strings.HasPrefix(key, "_") {
+			continue
+		}
 		text, plain := doc[key].(string)
 		if !plain || text == "" || strings.ContainsAny(text, " \"\t\n") {
 			data, err := json.Marshal(doc[key])

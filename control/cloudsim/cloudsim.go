@@ -105,7 +105,6 @@ type Sim struct {
 	seen    map[string]Client
 	served  map[string]Served
 	etags   map[string]digests
-	orders  int
 }
 
 // Endpoints are the addresses of a running simulator. They are also in

@@ -25,6 +25,10 @@ const (
 
 var codeTexts = map[int]string{codeDone: "success", codeMany: "too many requests", codeInvalid: "request parameter error"}
 
+// maxRequestID bounds the id of a message, in bytes. It is more than a number:
+// the vendor's SDK for JavaScript appends the topic on which it expects the answer.
+const maxRequestID = 512
+
 // request is what a device says, in the envelope of the platform.
 type request struct {
 	id     string // "" if it cannot be answered
@@ -37,9 +41,12 @@ func readRequest(payload []byte) (r request, err error) {
 	if err != nil {
 		return r, fmt.Errorf("%w: %w", errMessage, err)
 	}
-	r.id = doc.ID("id")
+	r.id = doc.Text("id")
 	if doc.Err != nil {
 		return request{}, fmt.Errorf("%w: %w", errMessage, doc.Err)
+	}
+	if len(r.id) > maxRequestID || strings.ContainsFunc(r.id, func(c rune) bool { return c < '!' || c > '~' }) {
+		return request{}, fmt.Errorf("%w: id is longer than %d bytes, or not only ASCII letters, digits and signs", errMessage, maxRequestID)
 	}
 	if r.params, err = platform.Read(doc.Raw("params"), "params"); err != nil {
 		return r, fmt.Errorf("%w: %w", errMessage, err)

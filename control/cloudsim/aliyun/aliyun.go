@@ -158,6 +158,7 @@ func (d *door) Admit(c cloudsim.Caller) (string, time.Time, error) {
 	if !known || who.ProductKey != d.product {
 		return "", time.Time{}, fmt.Errorf("%w: there is no device %s", cloudsim.ErrRefused, who)
 	}
+	c.Client = compact(c.Client)
 	err = platform.Check(platform.Credentials{ClientID: c.Client, User: c.User, Password: string(c.Password)}, secret)
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("%w: %w", cloudsim.ErrRefused, err)
@@ -167,6 +168,16 @@ func (d *door) Admit(c cloudsim.Caller) (string, time.Time, error) {
 	defer d.mu.Unlock()
 	d.here[who.Name] = &presence{direct: slices.Contains(strings.Split(pairs, ","), "_ss=1"), shown: map[string]bool{}}
 	return who.Name, time.Time{}, nil
+}
+
+// compact takes out the white space that an early SDK of the vendor's has
+// between the pairs of a client id.
+func compact(client string) string {
+	id, pairs, found := strings.Cut(client, "|")
+	if !found {
+		return client
+	}
+	return id + "|" + strings.Join(strings.Fields(pairs), "")
 }
 
 // The levels of a topic at which product key and device name stand, by its

@@ -60,6 +60,8 @@ func TestAdmit(t *testing.T) {
 		{"SHA-256", sha256.ClientID, sha256.User, sha256.Password, ""},
 		{"upper case", sha256.ClientID, sha256.User, strings.ToUpper(sha256.Password), ""},
 		{"another order", "cid|ext=1,timestamp=2524608000000,_v=sdk-c-4.1,gw=0,signmethod=hmacsha256,lan=C,securemode=3|", sha256.User, sha256.Password, ""},
+		{"white space between the pairs", "cid|securemode=3,\n        signmethod=hmacsha256,\n        timestamp=2524608000000|", sha256.User, sha256.Password, ""},
+		{"white space in the id", "c id" + sha256.ClientID[3:], sha256.User, sha256.Password, "password does not belong"},
 		{"another method", strings.Replace(sha256.ClientID, "hmacsha256", "hmacsha1", 1), sha256.User, sha256.Password, "password does not belong"},
 		{"another id", "cie" + sha256.ClientID[3:], sha256.User, sha256.Password, "password does not belong"},
 		{"another timestamp", strings.Replace(sha256.ClientID, "2524608000000", "1", 1), sha256.User, sha256.Password, "password does not belong"},

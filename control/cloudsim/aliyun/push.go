@@ -50,7 +50,7 @@ func (p *push) end() cloudsim.End {
 type haasDoc struct {
 	Apps     map[string]string `json:"apps"` // version by id, as the device said
 	Firmware string            `json:"firmware,omitempty"`
-	Last     int64             `json:"last"`   // id of the newest call
+	Last     int64             `json:"_last"`  // id of the newest call
 	Pushes   []*push           `json:"pushes"` // the newest last
 }
 

@@ -70,7 +70,7 @@ func (t *task) end(outcome cloudsim.Outcome, message string) cloudsim.End {
 // otaDoc is what the OTA service keeps of a device.
 type otaDoc struct {
 	Versions map[string]string `json:"versions"` // by module, as the device said
-	Last     int64             `json:"last"`     // id of the newest message
+	Last     int64             `json:"_last"`    // id of the newest message
 	Tasks    []*task           `json:"tasks"`    // the newest last
 }
 

@@ -29,13 +29,13 @@ const (
 type twin struct {
 	Model    string         `json:"model,omitempty"`
 	Version  int64          `json:"version"` // counts all changes
-	Etag     int64          `json:"etag"`    // counts those of the service side
+	Etag     int64          `json:"_etag"`   // counts those of the service side
 	Tags     map[string]any `json:"tags"`
 	Desired  side           `json:"desired"`
 	Reported side           `json:"reported"`
 
 	Jobs       []job       `json:"jobs,omitempty"`       // without an end, in the order of pushes
-	Last       *last       `json:"last,omitempty"`       // the newest end
+	Last       *last       `json:"_last,omitempty"`      // the newest end
 	Deployment *deployment `json:"deployment,omitempty"` // of device update
 }
 
@@ -43,7 +43,7 @@ type twin struct {
 type side struct {
 	Version int64          `json:"version"`
 	Values  map[string]any `json:"values"`
-	Meta    map[string]any `json:"meta"` // $lastUpdated of each member
+	Meta    map[string]any `json:"_meta"` // $lastUpdated of each member
 }
 
 func newTwin() twin {
