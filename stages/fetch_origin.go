@@ -162,7 +162,7 @@ func (s *originStream) openWeb(ctx context.Context) error {
 	if err := s.take(ctx, got); err != nil {
 		return errors.Join(err, got.Close())
 	}
-	s.body = got
+	s.body = &attended{got.watched, ctx, s}
 	return nil
 }
 

@@ -433,6 +433,29 @@ func TestCancelledWhileReading(t *testing.T) {
 	}
 }
 
+// TestCancelledRunOfASlowServer: whoever cancels a run need not wait for a server
+// that has stopped in the middle.
+func TestCancelledRunOfASlowServer(t *testing.T) {
+	body := fill(size, 1)
+	r := newRig(t)
+	var passed atomic.Int64
+	f := newFaulty(t, func(f *faulty, _ int, w http.ResponseWriter, q *http.Request) {
+		_ = f.send(w, body[:half])
+		if err := engine.Cancel(r.fs, "/state", r.id); err != nil {
+			t.Error(err)
+		}
+		for q.Context().Err() == nil && time.Duration(passed.Load()) < time.Minute {
+			passed.Add(int64(100 * time.Millisecond))
+			r.clock.Advance(100 * time.Millisecond)
+			time.Sleep(time.Millisecond) // the run's goroutine looks at that time
+		}
+	})
+	res, err := r.run(t, r.fetch(f.url+"/x", body))
+	if err != nil || res.State != engine.Cancelled || time.Duration(passed.Load()) > 5*time.Second {
+		t.Errorf("run ended %s after %v, %v; want cancelled after about a second", res.State, time.Duration(passed.Load()), err)
+	}
+}
+
 func TestWithoutDigest(t *testing.T) {
 	body := fill(size, 1)
 	for _, tt := range []struct{ name, etag, ranges string }{

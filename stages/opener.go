@@ -141,7 +141,8 @@ func (s *originStream) attend(ctx context.Context, cancel context.CancelCauseFun
 	}
 }
 
-// attended is the body of an opener. It has the context of Open.
+// attended is a body whose reads end soon after the run is to stop, however
+// slowly it comes. It has the context of Open.
 type attended struct {
 	*watched
 	ctx context.Context
