@@ -132,8 +132,11 @@ func (l *Link) renewed() {
 // complaint is the line for people.
 func (l *Link) complaint(err error, lasted time.Duration, failures int, pause time.Duration) string {
 	hint := ""
-	if failures >= 3 && lasted > 0 && errors.Is(err, ErrLost) {
+	switch {
+	case failures >= 3 && lasted > 0 && errors.Is(err, ErrLost):
 		hint = "; does another client use the same id?"
+	case errors.Is(err, ErrRefused) && l.cfg.Login != nil: // what it shows is made of a key and the time
+		hint = "; are the id and the key right, and this device's clock?"
 	}
 	return fmt.Sprintf("%s: %v%s; next attempt in %s", l.at, err, hint, pause.Round(time.Millisecond))
 }
