@@ -12,7 +12,7 @@ CORPUS   ?= corpus
 export UPDRAFT_TOOLS ?= $(CURDIR)/.tools
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-guests lint race bench bench-delta bench-wasm fuzz crash cross corpus docs
+.PHONY: help build demo test test-guests lint race bench bench-delta bench-wasm fuzz crash swarm cross corpus docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -54,6 +54,9 @@ crash: corpus ## the long forms: 1,000 kills, 130 of agent and cloud, every poin
 	$(GO) test ./bench/process -run TestCrashTest -v -timeout 30m -crash-whole
 	UPDRAFT_DAMAGE_ALL=1 $(GO) test ./engine/... ./device/... -timeout 60m
 	$(GO) test ./bench/process -run TestMemory -v -timeout 30m -image-mib 2048
+
+swarm: ## 1,000 devices of each cloud, all updated by one push
+	$(GO) test ./bench/planes -run TestSwarm -v -count 1 -timeout 20m -swarm 1000
 
 bench: ## figures of this machine, both sides in one run
 	$(GO) test ./delta ./wasmhost ./engine/... -run '^$$' -bench . -benchtime 1s
