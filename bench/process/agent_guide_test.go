@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -37,7 +38,8 @@ var guidePages = []struct {
 	blocks int               // at least, so that a page is not passed over
 }{
 	{"aws-shadow", "aws-shadow", []string{"aws-shadow"},
-		map[string]string{"to-2": "succeeded", "to-3": "failed", "to-4": "succeeded", "owner-7": "succeeded", "to-5": "succeeded", "to-6": "failed"}, 15},
+		map[string]string{"to-2": "succeeded", "to-3": "failed", "to-4": "succeeded", "owner-7": "succeeded", "to-5": "succeeded", "to-6": "failed",
+			"classic-2": "succeeded", "named-4": "succeeded"}, 19},
 	{"tencent", "planes/tencent", []string{"planes", "install-c"},
 		map[string]string{"to-2": "succeeded", "to-3": "failed", "to-4": "failed", "to-4-again": "succeeded"}, 15},
 	{"aliyunota", "planes/aliyunota", []string{"planes", "install-c"},
@@ -250,7 +252,10 @@ func (g *guide) console(block string) string {
 			out.WriteString(command)
 			continue
 		}
-		cmd := exec.CommandContext(g.t.Context(), "sh", "-c", g.script(command))
+		ctx, stop := context.WithTimeout(g.t.Context(), 2*time.Minute)
+		defer stop()
+		cmd := exec.CommandContext(ctx, "sh", "-c", g.script(command))
+		cmd.WaitDelay = time.Second // for what a shell leaves behind
 		cmd.Dir = g.dir
 		cmd.Env = append(os.Environ(), "PATH="+programs(g.t)+":"+os.Getenv("PATH"), "TZ=UTC")
 		var stdout, stderr bytes.Buffer

@@ -57,10 +57,17 @@ A --url without a scheme is the name of a file below --files of the simulator,
 and becomes its address there; a query may follow it. A device does a job once,
 so each push is a new job unless --job says otherwise.`
 	}
+	members := "There are no members."
+	switch {
+	case software:
+		members = plane.set
+	case verb == cloudsim.VerbCancel && plane.stop != "":
+		members = plane.stop
+	}
 	long += `
 
 --set adds members by name. A value that is JSON is taken as that, all else as
-text. ` + plane.set + `
+text. ` + members + `
 
 The exit code is 0, or with --wait: 0 if the update succeeded, 4 if not, 6 if
 there is no end yet. With --json the result is an object with device, job, url,

@@ -19,8 +19,11 @@ type simPlane struct {
 	// certificate says that devices expect to be asked for one.
 	certificate bool
 	verbs       []cloudsim.Verb
-	// set are the vendor's own members of orders, for people.
-	set string
+	// set are the vendor's own members of orders that bring software, for
+	// people, and stop those of a cancellation.
+	set, stop string
+	// polls says that devices ask, and have no connection to see.
+	polls bool
 	// cloud makes it.
 	cloud func(cloudsim.Accounts, simFlags) (cloudsim.Cloud, error)
 }
@@ -68,6 +71,7 @@ device must show a certificate whose common name is its id.`,
 shadow each member is desired too, null deletes it, and version, sha256 and size are
 desired if they are given; without --url the device is to try again what was
 desired last. Members for jobs: document (an object), stream=true, file, loseEach.`,
+			stop:  "The member force=false leaves a job that is in progress.",
 			cloud: func(cloudsim.Accounts, simFlags) (cloudsim.Cloud, error) { return aws.New(aws.Config{}) },
 		},
 		{
@@ -94,9 +98,10 @@ needRestart and needUpdateFirmware (0 or 1), errorCode.`,
 the target token. --product names another tenant than DEFAULT.`,
 			set: `Members: type (forced, soft, timeforced, downloadonly), forcetime, window
 (available, unavailable, or a duration until it opens), confirm=true, part, name,
-metadata (an object); for cancel: force=true.`,
-			cloud: func(a cloudsim.Accounts, _ simFlags) (cloudsim.Cloud, error) {
-				return hawkbit.New(hawkbit.Config{Accounts: a})
+metadata (an object).`,
+			stop: "The member force=true ends an update whose cancellation the device does not answer.", polls: true,
+			cloud: func(a cloudsim.Accounts, f simFlags) (cloudsim.Cloud, error) {
+				return hawkbit.New(hawkbit.Config{Accounts: a, Poll: f.poll})
 			},
 		},
 		{

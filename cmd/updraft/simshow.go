@@ -65,7 +65,7 @@ connects, last, doc in the vendor's own words, ends) and faults.`,
 		if *asJSON {
 			return p.printJSON(s)
 		}
-		return p.printSim(s)
+		return p.printSim(s, plane)
 	}
 	return c
 }
@@ -92,12 +92,12 @@ func members(r cloudsim.Record) any {
 	return withoutQueries(doc)
 }
 
-func (p *program) printSim(s simShown) error {
+func (p *program) printSim(s simShown, plane simPlane) error {
 	if len(s.Devices) == 0 {
 		p.say("no device has connected, and nothing is desired yet")
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Devices)) {
-		for _, line := range deviceLines(id, s.Devices[id]) {
+		for _, line := range deviceLines(id, s.Devices[id], plane) {
 			if err := p.print("%s", agent.Printable(line)); err != nil {
 				return err
 			}
@@ -111,11 +111,13 @@ func (p *program) printSim(s simShown) error {
 	return nil
 }
 
-func deviceLines(id string, d simDevice) []string {
+func deviceLines(id string, d simDevice, plane simPlane) []string {
 	state := "never connected"
 	switch {
 	case d.Connected:
 		state = "connected since " + clock(d.Last)
+	case d.Connects > 0 && plane.polls:
+		state = "last came " + clock(d.Last)
 	case d.Connects > 0:
 		state = "not connected, last came " + clock(d.Last)
 	}
