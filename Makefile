@@ -51,6 +51,7 @@ corpus: ## fetch the real version pairs that tests and benchmarks like to have
 crash: corpus ## the long forms: 1,000 kills, 130 of agent and cloud, every point of every sweep, every byte of a journal
 	$(GO) test ./bench/process -run TestKill -v -timeout 90m -kills 1000 -at-once 8
 	$(GO) test ./bench/process -run TestAgentKill -v -timeout 30m -agent-kills 100 -sim-kills 30 -agents 6
+	$(GO) test ./bench/process -run TestPlaneKill -v -timeout 60m -plane-kills 50 -plane-sim-kills 20
 	$(GO) test ./bench/process -run TestCrashTest -v -timeout 30m -crash-whole
 	UPDRAFT_DAMAGE_ALL=1 $(GO) test ./engine/... ./device/... -timeout 60m
 	$(GO) test ./bench/process -run TestMemory -v -timeout 30m -image-mib 2048
