@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -295,6 +296,8 @@ func TestSimMistakes(t *testing.T) {
 		{"fault delay --delay 1h" + at("state"), exitUsage, "expected a delay of up to a minute"},
 		{"fault slow --rate 0" + at("state"), exitUsage, "expected a number of bytes a second"},
 		{"fault drop --every 0" + at("state"), exitUsage, "expected at least 1"},
+		{"fault drop --every 2 --percent 5" + at("state"), exitUsage, "no --every"},
+		{"fault drop --percent 101" + at("state"), exitUsage, "expected 1 to 100"},
 		{"fault cut --after -1" + at("state"), exitUsage, "expected a number of bytes"},
 		{"fault drop --rate 5" + at("state"), exitUsage, "--rate is not for fault drop"},
 		{"fault drop --every 5 --off" + at("state"), exitUsage, "--off ends drop as a whole"},
@@ -316,6 +319,14 @@ func TestSimMistakes(t *testing.T) {
 	noGoroutines(t)
 }
 
+// withoutFlag leaves out a flag and its value.
+func withoutFlag(args []string, flag string) []string {
+	if at := slices.Index(args, flag); at >= 0 {
+		return slices.Concat(args[:at], args[at+2:])
+	}
+	return args
+}
+
 // Each fault that the simulator has can be set and ended, and is completed.
 func TestSimFaults(t *testing.T) {
 	s := startSim(t, t.TempDir())
@@ -332,6 +343,9 @@ func TestSimFaults(t *testing.T) {
 		args := []string{"fault", string(f.kind)}
 		want := string(f.kind)
 		for _, flag := range f.flags {
+			if flag == "percent" {
+				continue // in place of every
+			}
 			args = append(args, "--"+flag, values[flag])
 			want += " --" + flag + " " + values[flag]
 		}
@@ -343,6 +357,11 @@ func TestSimFaults(t *testing.T) {
 		}
 		if out, _ := s.sub(t, "fault").end(t, exitSucceeded); out != want+"\n" {
 			t.Errorf("fault prints %q, want %q", out, want)
+		}
+		if slices.Contains(f.flags, "percent") {
+			if out, _ := s.sub(t, slices.Concat(args[:2], []string{"--percent", "100"}, withoutFlag(args[2:], "--every"))...).end(t, exitSucceeded); !strings.Contains(out, " --percent 100") {
+				t.Errorf("%s by chance prints %q", f.kind, out)
+			}
 		}
 		s.sub(t, "fault", string(f.kind), "--off").end(t, exitSucceeded)
 		if out, _ := s.sub(t, "fault").end(t, exitSucceeded); out != "no faults\n" {

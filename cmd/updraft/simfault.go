@@ -20,23 +20,23 @@ var simFaults = []struct {
 	does  string
 	flags []string
 }{
-	{cloudsim.FaultDuplicate, "messages to devices come twice", []string{"client", "every"}},
+	{cloudsim.FaultDuplicate, "messages to devices come twice", []string{"client", "every", "percent"}},
 	{cloudsim.FaultDelay, "messages to devices come --delay later", []string{"client", "delay"}},
-	{cloudsim.FaultReorder, "messages to devices are overtaken by the next", []string{"client", "every"}},
-	{cloudsim.FaultDrop, "connections are cut once, now; with --every at each so many messages", []string{"client", "every"}},
-	{cloudsim.FaultLostPuback, "acknowledgements get lost, both ways", []string{"client", "every"}},
+	{cloudsim.FaultReorder, "messages to devices are overtaken by the next", []string{"client", "every", "percent"}},
+	{cloudsim.FaultDrop, "connections are cut once, now; with --every at each so many messages", []string{"client", "every", "percent"}},
+	{cloudsim.FaultLostPuback, "acknowledgements get lost, both ways", []string{"client", "every", "percent"}},
 	{cloudsim.FaultSilent, "connections are taken and nothing is answered", []string{"client"}},
-	{cloudsim.FaultSlow, "files come at --rate bytes a second", []string{"client", "every", "rate"}},
-	{cloudsim.FaultCut, "files end after --after bytes", []string{"client", "every", "after"}},
-	{cloudsim.FaultMissing, "files are not found", []string{"client", "every"}},
-	{cloudsim.FaultChanged, "files have other bytes and another ETag", []string{"client", "every"}},
-	{cloudsim.FaultStatus, "files are answered with --status", []string{"client", "every", "status"}},
-	{cloudsim.FaultNoRange, "files come whole, whatever part is asked for", []string{"client", "every"}},
-	{cloudsim.FaultNewURL, "each time a URL is told it has another query", []string{"client", "every"}},
-	{cloudsim.FaultWrongHash, "digests of orders from now on are wrong", []string{"client", "every"}},
-	{cloudsim.FaultWrongSize, "sizes of orders from now on are wrong", []string{"client", "every"}},
-	{cloudsim.FaultToken, "connections are cut and logins refused, as with an expired token", []string{"client", "every"}},
-	{cloudsim.FaultThrottled, `requests get the vendor's word for "too many"`, []string{"client", "every"}},
+	{cloudsim.FaultSlow, "files come at --rate bytes a second", []string{"client", "every", "percent", "rate"}},
+	{cloudsim.FaultCut, "files end after --after bytes", []string{"client", "every", "percent", "after"}},
+	{cloudsim.FaultMissing, "files are not found", []string{"client", "every", "percent"}},
+	{cloudsim.FaultChanged, "files have other bytes and another ETag", []string{"client", "every", "percent"}},
+	{cloudsim.FaultStatus, "files are answered with --status", []string{"client", "every", "percent", "status"}},
+	{cloudsim.FaultNoRange, "files come whole, whatever part is asked for", []string{"client", "every", "percent"}},
+	{cloudsim.FaultNewURL, "each time a URL is told it has another query", []string{"client", "every", "percent"}},
+	{cloudsim.FaultWrongHash, "digests of orders from now on are wrong", []string{"client", "every", "percent"}},
+	{cloudsim.FaultWrongSize, "sizes of orders from now on are wrong", []string{"client", "every", "percent"}},
+	{cloudsim.FaultToken, "connections are cut and logins refused, as with an expired token", []string{"client", "every", "percent"}},
+	{cloudsim.FaultThrottled, `requests get the vendor's word for "too many"`, []string{"client", "every", "percent"}},
 	{cloudsim.FaultNone, "all is well again", nil},
 }
 
@@ -56,7 +56,7 @@ it, or the kind none ends all.
 ` + strings.Join(table, "\n") + `
 
 --client limits a fault to one device, and one of files to the name of a file.
-With --json the result is a list of objects with kind, client, every, delay,
+With --json the result is a list of objects with kind, client, every, percent, delay,
 rate, after, status and hits, which counts how often it happened.`,
 		Example: strings.ReplaceAll(`  updraft sim PLANE fault lost-puback --every 3
   updraft sim PLANE fault slow --rate 20000
@@ -83,13 +83,14 @@ rate, after, status and hits, which counts how often it happened.`,
 	f := cloudsim.Fault{}
 	c.Flags().StringVar(&f.Client, "client", "", "only for the device or file with this `ID` or name")
 	c.Flags().IntVar(&f.Every, "every", 0, "happen each `N` times only")
+	c.Flags().IntVar(&f.Percent, "percent", 0, "happen `N` times of 100, at random")
 	delay := c.Flags().Duration("delay", 0, "of delay: how `long`, at most a minute")
 	c.Flags().Int64Var(&f.Rate, "rate", 0, "of slow: `BYTES` a second")
 	c.Flags().Int64Var(&f.After, "after", 0, "of cut: after so many `BYTES` of an answer")
 	c.Flags().IntVar(&f.Status, "status", 0, "of status: `CODE` of the answer, such as 403")
 	c.Flags().BoolVar(&f.Off, "off", false, "end this kind")
 	asJSON := c.Flags().Bool("json", false, "print JSON")
-	for _, name := range []string{"client", "every", "delay", "rate", "after", "status"} {
+	for _, name := range []string{"client", "every", "percent", "delay", "rate", "after", "status"} {
 		must(c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -116,7 +117,7 @@ func checkFault(f cloudsim.Fault, given func(flag string) bool) error {
 			knows = append(known.flags[:len(known.flags):len(known.flags)], "off")
 		}
 	}
-	for _, flag := range []string{"client", "every", "delay", "rate", "after", "status", "off"} {
+	for _, flag := range []string{"client", "every", "percent", "delay", "rate", "after", "status", "off"} {
 		switch {
 		case !given(flag):
 		case f.Kind == "":
@@ -130,6 +131,8 @@ func checkFault(f cloudsim.Fault, given func(flag string) bool) error {
 	switch {
 	case given("every") && f.Every < 1:
 		return usagef("--every %d: expected at least 1", f.Every)
+	case given("percent") && (f.Percent < 1 || f.Percent > 100 || given("every")):
+		return usagef("--percent %d: expected 1 to 100, and no --every", f.Percent)
 	case given("after") && f.After < 0:
 		return usagef("--after %d: expected a number of bytes", f.After)
 	case f.Kind == cloudsim.FaultDelay && !f.Off && (f.Delay <= 0 || f.Delay > cloudsim.Duration(time.Minute)):
@@ -156,7 +159,7 @@ func (p *program) simFault(ctx context.Context, r cloudsim.Remote, f cloudsim.Fa
 			return simError(err, plane)
 		}
 	}
-	if f.Kind == cloudsim.FaultDrop && f.Every == 0 && !f.Off {
+	if f.Kind == cloudsim.FaultDrop && f.Every == 0 && f.Percent == 0 && !f.Off {
 		p.say("connections were cut")
 	}
 	if asJSON {
@@ -181,6 +184,9 @@ func faultText(f cloudsim.Fault) string {
 	}
 	if f.Every > 0 {
 		text += fmt.Sprintf(" --every %d", f.Every)
+	}
+	if f.Percent > 0 {
+		text += fmt.Sprintf(" --percent %d", f.Percent)
 	}
 	if f.Delay > 0 {
 		text += fmt.Sprintf(" --delay %v", time.Duration(f.Delay))

@@ -3,6 +3,7 @@ package cloudsim
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -54,6 +55,8 @@ type Fault struct {
 	Client string `json:"client,omitempty"`
 	// Every makes it happen each so many times only: 3 means at the third, sixth and so on.
 	Every int `json:"every,omitempty"`
+	// Percent makes it happen at that many of 100 occasions, at random.
+	Percent int `json:"percent,omitempty"`
 	// Delay is of FaultDelay, at most a minute.
 	Delay Duration `json:"delay,omitempty"`
 	// Rate is of FaultSlow, in bytes a second.
@@ -76,6 +79,8 @@ func (f Fault) check() error {
 	case !slices.Contains(known, f.Kind):
 		return fmt.Errorf("%w: unknown fault %q (have %q)", ErrConfig, f.Kind, known)
 	case f.Off:
+	case f.Percent < 0 || f.Percent > 100 || f.Percent > 0 && f.Every > 0:
+		return fmt.Errorf("%w: fault %s with a percent of %d, want 1 to 100, and no every beside it", ErrConfig, f.Kind, f.Percent)
 	case f.Every < 0 || f.After < 0:
 		return fmt.Errorf("%w: fault %s with a negative number", ErrConfig, f.Kind)
 	case f.Kind == FaultDelay && (f.Delay <= 0 || f.Delay > Duration(time.Minute)):
@@ -137,7 +142,7 @@ func (f *faults) hit(kind FaultKind, who string) bool {
 		return false
 	}
 	f.count[kind]++
-	if v.Every > 1 && f.count[kind]%v.Every != 0 {
+	if v.Every > 1 && f.count[kind]%v.Every != 0 || v.Percent > 0 && rand.IntN(100) >= v.Percent {
 		return false
 	}
 	v.Hits++
@@ -160,7 +165,7 @@ func (s *Sim) SetFault(f Fault) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	if f.Kind == FaultDrop && f.Every == 0 && !f.Off {
+	if f.Kind == FaultDrop && f.Every == 0 && f.Percent == 0 && !f.Off {
 		s.drop(f.Client)
 		return nil
 	}

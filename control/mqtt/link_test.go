@@ -71,8 +71,10 @@ func TestUnhandledMessageComesAgain(t *testing.T) {
 // simulator also shows a device again what is desired, which proves nothing.
 func redelivered(t *testing.T, lines *lockedBuffer) {
 	t.Helper()
-	if !strings.Contains(lines.String(), `"dup":true`) {
-		t.Errorf("no redelivery in the trace, so the message had been acknowledged:\n%s", lines)
+	for end := time.Now().Add(8 * time.Second); !strings.Contains(lines.String(), `"dup":true`); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no redelivery in the trace, so the message had been acknowledged:\n%s", lines)
+		}
 	}
 }
 
@@ -125,6 +127,45 @@ func TestReportSurvivesLostAcknowledgement(t *testing.T) {
 	eventually(t, "delivered", func() bool { return len(h.get(&h.delivered)) == 1 })
 	if ends := s.Device("gw-1").Ends; len(ends) != 1 {
 		t.Errorf("ends = %+v, want one", ends)
+	}
+}
+
+// reluctant is a socket that takes a while to close, and passes on what is
+// written meanwhile.
+type reluctant struct{ net.Conn }
+
+func (r reluctant) Close() error {
+	time.Sleep(50 * time.Millisecond)
+	return r.Conn.Close()
+}
+
+// A connection on which an acknowledgement did not come is not used any more,
+// also while it is being closed: a cloud may take what comes twice for two.
+func TestNothingIsSentOnAFailedConnection(t *testing.T) {
+	var lines lockedBuffer
+	s := simulator(t, cloudsim.Config{Trace: &lines})
+	h := &host{}
+	cfg := config(s.Endpoints().Broker)
+	cfg.AnswerTimeout = 200 * time.Millisecond
+	cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return reluctant{c}, err
+	}
+	l := start(t, cfg, newEcho("gw-1"), h)
+	connected(t, l)
+	fault(t, s, cloudsim.Fault{Kind: cloudsim.FaultLostPuback})
+	l.Post(report("r-1", "j-1"))
+	eventually(t, "the report in several connections", func() bool { return s.Clients()["gw-1"].Connects >= 4 })
+	fault(t, s, cloudsim.Fault{Kind: cloudsim.FaultNone})
+	eventually(t, "delivered", func() bool { return len(h.get(&h.delivered)) == 1 })
+	sent := 0
+	for line := range strings.Lines(lines.String()) {
+		if strings.Contains(line, `"up"`) && strings.Contains(line, "r-1") {
+			sent++
+		}
+	}
+	if connects := s.Clients()["gw-1"].Connects; sent > connects {
+		t.Errorf("the report was sent %d times in %d connections, want at most once in each", sent, connects)
 	}
 }
 

@@ -35,6 +35,8 @@ type owner struct {
 	out     queue
 	reports []control.In // that the cloud does not have yet, in order
 
+	broken *connection // that has failed, though its end was not seen yet: nothing more is sent there
+
 	topics map[string]bool // of ports, see serve
 
 	message uint64                  // number of the last
@@ -180,7 +182,7 @@ func (o *owner) posted(ctx context.Context, in control.In) {
 // pump gives the broker the next thing: subscriptions first, then what waits.
 // One at a time keeps everything in order.
 func (o *owner) pump(ctx context.Context) {
-	if o.conn == nil || o.sending {
+	if o.conn == nil || o.conn == o.broken || o.sending {
 		return
 	}
 	if len(o.subs) > 0 {
@@ -223,7 +225,10 @@ func (o *owner) start(ctx context.Context, ask func(*connection) error, then fun
 		}
 		o.send(ctx, func() {
 			o.sending = false
-			if err == nil && o.conn == c {
+			switch {
+			case err != nil:
+				o.broken = c
+			case o.conn == c:
 				then()
 			}
 		})
