@@ -5,7 +5,8 @@ LDFLAGS  := -s -w
 # What the agent leaves out of Go's library: HTTP/2, which no update server insists on.
 SMALL    := nethttpomithttp2
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-RACE     := ./engine/... ./device/... ./internal/disk/... ./stages/... ./agent/... ./control/...
+# Rooms that goroutines share. A dialect is used by one at a time: make race has them all the same.
+RACE     := ./engine/... ./device/... ./internal/disk/... ./stages/... ./agent/... ./control/mqtt ./control/poll ./control/cloudsim/...
 # The corpus of real version pairs lies outside the repository's history.
 CORPUS   ?= corpus
 # What npm brings for building modules. The folder's name keeps Go out of it.
@@ -29,6 +30,9 @@ test: lint ## everything that must hold; at most 20 minutes on two cores
 	$(GO) test -timeout 15m ./...
 	$(GO) test -timeout 10m -race -short $(RACE)
 	GOARCH=arm GOARM=7 CGO_ENABLED=0 $(GO) build -tags $(SMALL) -o /dev/null ./cmd/updraft-agent
+
+race: ## the race detector for all that is connected, in the long form
+	$(GO) test -timeout 30m -race $(RACE) ./control/... ./bench/planes
 
 test-guests: ## modules in all five languages, Rust and Zig too
 	wasm-sdk/install-toolchains.sh $(UPDRAFT_TOOLS) c assemblyscript rust zig

@@ -41,6 +41,7 @@ type jobCloud struct {
 	broker  *mochi.Server
 	address string
 	asked   chan packets.Packet // requests; the broker waits for none
+	done    chan struct{}       // closed at the end
 	work    sync.WaitGroup
 
 	mu       sync.Mutex
@@ -62,23 +63,33 @@ func newJobCloud(t *testing.T, data []byte, document map[string]any) *jobCloud {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &jobCloud{t: t, address: listener.Addr().String(), asked: make(chan packets.Packet, 1000), shelf: &shelf{data: data},
+	c := &jobCloud{t: t, address: listener.Addr().String(), asked: make(chan packets.Packet, 1000), done: make(chan struct{}), shelf: &shelf{data: data},
 		r: rand.New(rand.NewPCG(1, 2)), document: document, status: "QUEUED", version: 1}
 	c.broker = mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	if err := errors.Join(c.broker.AddHook(new(open), nil), c.broker.AddListener(listeners.NewNet("tcp", listener)), c.broker.Serve(),
-		c.broker.Subscribe("$aws/things/gw-1/#", 1, func(_ *mochi.Client, _ packets.Subscription, p packets.Packet) { c.asked <- p.Copy(false) })); err != nil {
+		c.broker.Subscribe("$aws/things/gw-1/#", 1, func(_ *mochi.Client, _ packets.Subscription, p packets.Packet) {
+			select {
+			case c.asked <- p.Copy(false):
+			case <-c.done:
+			}
+		})); err != nil {
 		t.Fatal(err)
 	}
 	c.work.Go(func() {
-		for p := range c.asked {
-			c.answer(p.TopicName, p.Payload)
+		for {
+			select {
+			case p := <-c.asked:
+				c.answer(p.TopicName, p.Payload)
+			case <-c.done:
+				return
+			}
 		}
 	})
 	t.Cleanup(func() {
 		if err := c.broker.Close(); err != nil {
 			t.Error(err)
 		}
-		close(c.asked)
+		close(c.done)
 		c.work.Wait()
 	})
 	return c

@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	planeKills    = flag.Int("plane-kills", 3, "how many agents of each plane to kill")
+	planeKills    = flag.Int("plane-kills", 2, "how many agents of each plane to kill")
 	planeSimKills = flag.Int("plane-sim-kills", 1, "how many simulators of each plane to kill")
 	onlyPlanes    = flag.String("planes", "", "planes to test, with commas; all if empty")
 )
